@@ -1,0 +1,1 @@
+"""Rules, health and mail: values in, verdicts out. Imports no other part."""

@@ -1,0 +1,1 @@
+"""The `gpufleet` command: thin, importing a part only when it is asked for."""

@@ -1,0 +1,1 @@
+"""What the clients share: the filter language, schema and HTTP client."""

@@ -1,0 +1,1 @@
+"""The hub: takes samples in, keeps history, answers for the whole fleet."""
