@@ -1,4 +1,4 @@
-"""What collectors say: subjects, readings and faults. Values are scaled integers of the catalogue."""
+"""What collectors say: subjects, readings and faults; values are scaled integers."""
 
 from __future__ import annotations
 
