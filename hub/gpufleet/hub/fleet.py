@@ -31,7 +31,7 @@ class Node:
 
     node_id: int
     name: str
-    labels: Mapping[str, str] = _EMPTY  # type: ignore[assignment]
+    labels: Mapping[str, str] = _EMPTY
     method: str = ""
     methods: tuple[str, ...] = ()
     interval_ms: int = 1000
@@ -49,6 +49,8 @@ class Node:
     dropped_ticks: int = 0
     own_slot: int | None = None
     slots: tuple[int, ...] = ()
+    places: int = 0
+    """Grows when its subjects' slots changed, so that bindings are made again."""
 
     def silence_ms(self) -> int:
         """After this long without a message the node counts as down."""
@@ -112,7 +114,7 @@ class Binding:
     multiplier: NDArray[np.float64]
     divisor: NDArray[np.float64]
     capacity: int
-    generation: int
+    places: int
     live_slots: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
@@ -138,7 +140,7 @@ class Fleet:
         self.processes_time_ms: dict[str, int] = {}
         self.version = 0
         self.generation = 0
-        """Grows when a slot's subject, facts or fault changed."""
+        """Grows when any subject's view changed."""
         self.dirty = False
         self._snapshot: Snapshot | None = None
         self._subjects_tuple: tuple[int, tuple[SubjectView | None, ...]] = (-1, ())
@@ -177,6 +179,7 @@ class Fleet:
             previous = self.owner.get(slot)
             if previous is not None and previous is not node:
                 previous.slots = tuple(s for s in previous.slots if s != slot)
+                previous.places += 1
             self.owner[slot] = node
             self.silence_ms[slot] = node.silence_ms()
             self.is_gpu[slot] = entry.kind == "gpu"
@@ -189,6 +192,7 @@ class Fleet:
         for slot in set(node.slots) - kept:
             self._forget(slot)
         node.slots = tuple(slot for _, _, slot in sorted(slots))
+        node.places += 1
         self._changed()
 
     def _slot(self, kind: str, key: str) -> int:
@@ -258,13 +262,13 @@ class Fleet:
             multiplier=np.array(multiplier),
             divisor=np.array(divisor),
             capacity=self.capacity,
-            generation=self.generation,
+            places=node.places,
             live_slots=slots[slots >= 0],
         )
 
     def fits(self, binding: Binding) -> bool:
         """False when the binding's places moved: the fleet grew, or an inventory came."""
-        return binding.capacity == self.capacity and binding.generation == self.generation
+        return binding.capacity == self.capacity and binding.places == binding.node.places
 
     def start_layout(self, binding: Binding) -> None:
         """A node's samples now come in this layout: columns it has no more become absent."""
@@ -339,7 +343,8 @@ class Fleet:
         if not np.array_equal(stale, self.stale):
             self.stale = stale
             self.dirty = True
-        came, went = [], []
+        came: list[Node] = []
+        went: list[Node] = []
         for node in self.nodes.values():
             up = (
                 node.last_receipt_mono is not None
