@@ -17,7 +17,6 @@ from gpufleet.proto import catalog
 CLAIM_MS = 600_000
 """A GPU stays with a node that sent within this time; another node's claim is refused."""
 
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
 _USED = catalog.BY_NAME["memory_used_bytes"].id
 _TOTAL = catalog.BY_NAME["memory_total_bytes"].id
 _RATIO = catalog.BY_NAME["memory_used_ratio"].id
@@ -31,12 +30,12 @@ class Node:
 
     node_id: int
     name: str
-    labels: Mapping[str, str] = _EMPTY
+    labels: Mapping[str, str] = field(default_factory=dict)
     method: str = ""
     methods: tuple[str, ...] = ()
     interval_ms: int = 1000
     agent_version: str = ""
-    facts: Mapping[str, Any] = _EMPTY
+    facts: Mapping[str, Any] = field(default_factory=dict)
     epoch: int = 0
     connected: bool = False
     up: bool = False
