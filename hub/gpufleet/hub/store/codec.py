@@ -109,10 +109,9 @@ def encode_node(
         shown = None if shown is None else shown[layout.order]
     if not len(ticks):
         return [None] * len(subjects)
-    whole = np.ones(len(subjects), np.bool_) if taken is None else taken.all(axis=0)
-    if whole.all():
+    if taken is None or taken.all():
         return list(_encode(ticks, columns, shown, layout.ids, layout.ends))
-    return _encode_partly_taken(ticks, columns, shown, layout, taken, whole)
+    return _encode_partly_taken(ticks, columns, shown, layout, taken)
 
 
 def encode_chunk(chunk: Chunk) -> EncodedChunk:
@@ -164,11 +163,10 @@ def _encode_partly_taken(
     columns: Ints,
     present: Bools | None,
     layout: _Layout,
-    taken: Bools | None,
-    whole: Bools,
+    taken: Bools,
 ) -> list[EncodedChunk | None]:
     """Subjects read at every tick together, each of the others on the ticks at which it was."""
-    assert taken is not None
+    whole: Bools = np.asarray(taken.all(axis=0))
     starts = np.concatenate((np.zeros(1, np.int64), layout.ends[:-1]))
     sizes = layout.ends - starts
     chunks: list[EncodedChunk | None] = [None] * len(whole)
@@ -200,13 +198,13 @@ def _encode(
 ) -> list[EncodedChunk]:
     """Blobs of subjects that share their ticks; ``columns`` is (C, T), ``ends`` cuts it."""
     count = len(ticks)
-    bitmap = np.zeros(len(ids), np.bool_)
+    bitmap: Bools = np.zeros(len(ids), np.bool_)
     if present is not None:
-        some = present.any(axis=1)
+        some: Bools = np.asarray(present.any(axis=1))
         if not some.all():
             columns, present, ids = columns[some], present[some], ids[some]
-            ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(some)))[ends]
-        bitmap = ~present.all(axis=1)
+            ends = _sums(some)[ends]
+        bitmap = np.asarray(~present.all(axis=1))
         if bitmap.any():
             columns = _fill(columns, present, bitmap)
     rows = np.concatenate((ticks[np.newaxis], columns))
@@ -226,10 +224,10 @@ def _encode(
     active = np.flatnonzero(width)
     octets = residuals[active].astype("<u8", copy=False).view(np.uint8)
     octets = octets.reshape(len(active), count, 8).transpose(0, 2, 1)
-    planes = octets[_BYTE < width[active, np.newaxis]]
+    planes = octets[width[active, np.newaxis] > _BYTE]
     plane_ends = np.cumsum(width, dtype=np.int64)
     bitmaps = None if present is None else np.packbits(present[bitmap], 1, "little")
-    bitmap_ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(bitmap)))
+    bitmap_ends = _sums(bitmap)
 
     chunks = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
@@ -283,6 +281,11 @@ def _fill(columns: Ints, present: Bools, partly: Bools) -> Ints:
     filled = columns.copy()
     filled[partly] = np.take_along_axis(columns[partly], source, axis=1)
     return filled
+
+
+def _sums(flags: Bools) -> Ints:
+    """How many are set before each place, and in all: one longer than ``flags``."""
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(flags, dtype=np.int64)))
 
 
 def _byte_rows(words: NDArray[np.uint64]) -> _Bytes:
@@ -378,7 +381,7 @@ def _values(
 ) -> Ints:
     """(R, T) values of rows from their byte planes, which lie one after the other."""
     octets = np.zeros((len(width), 8, count), np.uint8)
-    octets[np.arange(8) < width[:, np.newaxis]] = planes
+    octets[width[:, np.newaxis] > _BYTE] = planes
     words: _Words = np.ascontiguousarray(octets.transpose(0, 2, 1)).view("<u8")[..., 0]
     rows = np.flatnonzero(deltas)
     if len(rows):
