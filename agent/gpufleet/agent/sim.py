@@ -44,7 +44,7 @@ class SimCollector:
         injections = parse(scenario, gpus)
         self._injections: list[Injection | None] = []
         for index in range(gpus):
-            hits = [i for i in injections if i.hits(node, index)]
+            hits = [i for i in injections if i.hits(index)]
             for hit in hits:
                 check_board(hit, board_of(seed, node, index), index)
             # A scenario that names its GPUs goes before one that takes those it finds.

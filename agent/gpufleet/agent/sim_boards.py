@@ -23,7 +23,7 @@ class Board:
     name: str
     architecture: str
     compute_capability: str
-    cuda_cores: int
+    cores: int
     memory_bus_bits: int
     memory_bytes: int
     reserved_bytes: int
@@ -58,7 +58,7 @@ H100 = Board(
     name="NVIDIA H100 80GB HBM3",
     architecture="Hopper",
     compute_capability="9.0",
-    cuda_cores=16896,
+    cores=16896,
     memory_bus_bits=5120,
     memory_bytes=81559 * _MIB,
     reserved_bytes=479 * _MIB,
@@ -93,7 +93,7 @@ A100 = Board(
     name="NVIDIA A100-SXM4-80GB",
     architecture="Ampere",
     compute_capability="8.0",
-    cuda_cores=6912,
+    cores=6912,
     memory_bus_bits=5120,
     memory_bytes=81920 * _MIB,
     reserved_bytes=624 * _MIB,
@@ -126,9 +126,9 @@ A100 = Board(
 
 L40S = Board(
     name="NVIDIA L40S",
-    architecture="Ada Lovelace",
+    architecture="Ada",
     compute_capability="8.9",
-    cuda_cores=18176,
+    cores=18176,
     memory_bus_bits=384,
     memory_bytes=46068 * _MIB,
     reserved_bytes=609 * _MIB,
@@ -161,9 +161,9 @@ L40S = Board(
 
 RTX_4090 = Board(
     name="NVIDIA GeForce RTX 4090",
-    architecture="Ada Lovelace",
+    architecture="Ada",
     compute_capability="8.9",
-    cuda_cores=16384,
+    cores=16384,
     memory_bus_bits=384,
     memory_bytes=24564 * _MIB,
     reserved_bytes=346 * _MIB,
@@ -247,13 +247,14 @@ def columns_of(board: Board) -> tuple[int, ...]:
 def facts_of(board: Board, seed: int, node: str, index: int) -> Mapping[str, Json]:
     """Static facts in base units; a fact that the board does not have is absent."""
     facts: dict[str, Json] = {
+        "uuid": uuid_of(seed, node, index),
+        "name": board.name,
         "minor_number": index,
         "pci_bus_id": f"00000000:{(0x1A + 0x11 * index) % 256:02X}:00.0",
         "vbios": board.vbios,
         "architecture": board.architecture,
         "compute_capability": board.compute_capability,
-        "cuda_cores": board.cuda_cores,
-        "memory_total_bytes": board.memory_bytes,
+        "cores": board.cores,
         "memory_bus_width_bits": board.memory_bus_bits,
         "power_limit_default_watts": float(board.limit_watts),
         "power_limit_min_watts": float(board.limit_min_watts),
@@ -275,9 +276,9 @@ def facts_of(board: Board, seed: int, node: str, index: int) -> Mapping[str, Jso
     if board.memory_limit is not None:
         facts["memory_max_temperature_celsius"] = board.memory_limit
     if board.ecc:
-        facts["ecc_mode"] = "enabled"
+        facts["ecc_mode"] = facts["ecc_mode_pending"] = "enabled"
     if board.gpm or board.architecture == "Ampere":
-        facts["mig_mode"] = "disabled"
+        facts["mig_mode"] = facts["mig_mode_pending"] = "disabled"
     if board.nvlinks:
         facts["nvlink_count"] = board.nvlinks
     if board.fans:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gpufleet.agent.model import Fault, FaultState
-from gpufleet.agent.sim_boards import Board, number_of
+from gpufleet.agent.sim_boards import Board
 from gpufleet.agent.sim_wave import NORMAL, Condition, Wave, wave
 from gpufleet.agent.sim_work import WORK
 
@@ -40,7 +40,7 @@ class Scenario:
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         "demo": Scenario(
-            "a calm fleet in which one GPU of one node overheats again and again",
+            "a calm node in which one GPU overheats again and again",
             90,
             "steady",
             Condition(cooling=0.4),
@@ -132,10 +132,8 @@ class Injection:
     def scenario(self) -> Scenario:
         return SCENARIOS[self.name]
 
-    def hits(self, node: str, index: int) -> bool:
-        """Whether GPU ``index`` of this node is meant."""
-        if self.name == "demo" and number_of(node) not in (None, 1):
-            return False
+    def hits(self, index: int) -> bool:
+        """Whether GPU ``index`` is meant."""
         if self.gpus is None:
             return self.name == "idle" or index == 0
         return index in self.gpus
