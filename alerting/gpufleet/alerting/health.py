@@ -34,14 +34,18 @@ from gpufleet.alerting.health_rows import Finding, error_rows, extra_rows, fault
 from gpufleet.alerting.health_trends import trend_rows
 
 __all__ = [
+    "HEALTHY",
     "INPUTS",
     "LEVELS",
     "NO_EXTRAS",
+    "UNKNOWN",
     "DcgmFinding",
     "Extras",
+    "Facts",
     "Health",
     "HealthHistory",
     "SeenXid",
+    "Values",
     "acknowledge_xids",
     "assess",
     "expired",
