@@ -262,7 +262,7 @@ class FleetHealth:
         return judged_ms is not None and abs(now_ms - judged_ms) >= _DUE_MS
 
     def _note_read(self, values: Floats, rows: Mapping[int, int], fresh: Flags) -> None:
-        unread = np.flatnonzero(fresh & ~self._read)
+        unread = np.flatnonzero(fresh & ~self._read[: len(fresh)])
         if len(unread):
             theirs = np.array([row for id_, row in rows.items() if id_ not in _FROM_HUB], np.intp)
             self._read[unread] = ~np.isnan(values[np.ix_(theirs, unread)]).all(axis=0)
