@@ -74,7 +74,14 @@ def usable() -> bool:
 
 def install(extras: str) -> None:
     """Editable install; pip tells only what went wrong."""
-    command = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    command: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--disable-pip-version-check",
+    ]
     command += ["--no-warn-script-location", "--editable", f"{ROOT}[{extras}]"]
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PIP_USER")}
     if subprocess.run(command, env=environment).returncode:
