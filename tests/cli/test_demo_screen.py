@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from gpufleet.cli import demo_screen
 from gpufleet.cli.demo_screen import Fleet, Pen, Plan
 

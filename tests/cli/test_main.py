@@ -9,6 +9,7 @@ import sys
 from importlib import metadata
 
 import pytest
+
 from gpufleet.cli.main import COMMANDS, main
 
 HEAVY = [

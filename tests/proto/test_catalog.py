@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from gpufleet.proto import catalog
-from gpufleet.proto.catalog import Kind, Metric, SubjectKind
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gpufleet.proto import catalog
+from gpufleet.proto.catalog import Kind, Metric, SubjectKind
 
 GOLDEN: tuple[tuple[int, str, str, str, int, int], ...] = (
     # id, name, kind, unit, divisor, multiplier. Rows are added here and never edited or removed:
