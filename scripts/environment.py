@@ -9,9 +9,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +35,11 @@ def locked() -> Iterator[None]:
 
 
 def wanted() -> str:
-    """What an installation depends on: the project's metadata, its place and its Python."""
-    parts = ((ROOT / "pyproject.toml").read_bytes(), bytes(ROOT), bytes(PYTHON.resolve()))
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    """What an installation depends on: the project's packaging, its place and its Python."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packaging = [table["build-system"], table["project"], table["tool"]["hatch"]]
+    text = json.dumps([packaging, str(ROOT), str(PYTHON.resolve())])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def stamp(extras: str) -> Path:
@@ -99,7 +103,7 @@ def main() -> None:
     with locked():
         if installed(extras):
             return
-        print(f"Installing gpufleet[{extras}] into {VENV}: once, about a minute.", file=sys.stderr)
+        print(f"Installing gpufleet[{extras}] into {VENV} (a minute, once) …", file=sys.stderr)
         if not usable():
             make()
             (VENV / "made-in").write_text(str(ROOT))

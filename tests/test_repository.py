@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -23,6 +24,23 @@ def test_a_script_is_executable_and_the_shell_can_read_it(script: Path) -> None:
     if "python" not in first:
         shell = "bash" if "bash" in first else "sh"
         assert subprocess.run([shell, "-n", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("script", ["demo", "test"])
+def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path, script: str) -> None:
+    dirname = shutil.which("dirname")
+    assert dirname
+    (tmp_path / "dirname").symlink_to(dirname)
+    run = subprocess.run(
+        ["/bin/sh", ROOT / "scripts" / script],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "apt-get install python3 python3-venv" in run.stderr
+    assert run.stderr.count("\n") == 1
 
 
 def test_every_part_is_in_the_wheel_and_in_an_editable_install() -> None:
