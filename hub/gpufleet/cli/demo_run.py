@@ -104,7 +104,7 @@ class Demo:
             config.write_text(f'[labels]\nrack = "rack-{(number + 1) // 2}"\ncluster = "demo"\n')
             command = [*GPUFLEET, "agent", "run", "--config", str(config), "--node", node]
             command += ["--hub", f"{HOST}:{self.grpc_port}"]
-            command += ["--data-dir", str(self.folder / node)]
+            command += ["--state-dir", str(self.folder / node)]
             if node == self.plan.real_node:
                 command += ["--method", "nvml"]
             else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +52,31 @@ def _database(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Loads the settings and does what was asked."""
+    """Loads the settings and does what was asked: 2 for wrong settings, 1 if it cannot start."""
     from gpufleet.hub import config
 
     flags: dict[str, Any] = {name: getattr(args, name, None) for name in SETTINGS}
     try:
         settings = config.load(args.config, os.environ, flags)
     except config.ConfigError as error:
-        print(error, file=sys.stderr)
+        print(f"gpufleet hub: {error}", file=sys.stderr)
         return 2
     from gpufleet.hub import app
 
-    return app.migrate(settings) if args.action == "migrate" else app.serve(settings)
+    _log_to_stderr()
+    try:
+        return app.migrate(settings) if args.action == "migrate" else app.serve(settings)
+    except app.CannotStart as error:
+        print(f"gpufleet hub: {error}", file=sys.stderr)
+        return 1
+
+
+def _log_to_stderr() -> None:
+    """One line a record: UTC time, level, where, what. Alembic's steps are told by their result."""
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)sZ %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
