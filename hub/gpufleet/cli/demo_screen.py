@@ -1,0 +1,199 @@
+"""What the demo shows: lines of text made from the hub's own REST answers. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FIELDS = (
+    "uuid,node,index,name,stale,health,health_reasons,fault,"
+    "temperature_celsius,power_watts,utilization_ratio"
+)
+"""What /api/v1/gpus is asked for."""
+
+LEVELS = ("healthy", "caution", "warning", "critical")
+COLOURS = {"healthy": "32", "caution": "33", "warning": "33;1", "critical": "31;1", None: "2"}
+HEADER_EVERY = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as the last answer had it. ``None``: the hub has no value."""
+
+    uuid: str
+    node: str
+    index: int
+    stale: bool
+    level: str | None
+    reasons: tuple[str, ...]
+    fault: str | None
+    temperature_celsius: float | None
+    power_watts: float | None
+    utilization_ratio: float | None
+
+    @property
+    def place(self) -> str:
+        return f"{self.node} GPU {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One look at the fleet: which nodes are up, and every GPU by UUID."""
+
+    nodes: Mapping[str, bool]
+    gpus: Mapping[str, Gpu]
+
+
+def _gpu(row: Mapping[str, Any]) -> Gpu:
+    health = row.get("health")
+    return Gpu(
+        uuid=row["uuid"],
+        node=row["node"],
+        index=row["index"],
+        stale=bool(row.get("stale")),
+        level=None if health is None else LEVELS[int(health)],
+        reasons=tuple(row.get("health_reasons") or ()),
+        fault=row.get("fault"),
+        temperature_celsius=row.get("temperature_celsius"),
+        power_watts=row.get("power_watts"),
+        utilization_ratio=row.get("utilization_ratio"),
+    )
+
+
+def fleet(nodes: Sequence[Mapping[str, Any]], gpus: Sequence[Mapping[str, Any]]) -> Fleet:
+    """The answers of /api/v1/nodes and /api/v1/gpus as one look."""
+    return Fleet({node["name"]: node["up"] for node in nodes}, {g["uuid"]: _gpu(g) for g in gpus})
+
+
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """Colours where the output is a terminal that wants them."""
+
+    colour: bool
+
+    def paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
+
+
+HEADER = f"{'time':<10}{'nodes':>7}{'GPUs':>8}{'busy':>7}{'power':>11}   {'hottest':<28}health"
+
+
+def _sum(values: Iterator[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) if present else None
+
+
+def _power(watts: float | None) -> str:
+    if watts is None:
+        return "-"
+    return f"{watts / 1000:.1f} kW" if watts >= 1000 else f"{watts:.0f} W"
+
+
+def row(clock: str, look: Fleet, pen: Pen) -> str:
+    """One line about the whole fleet, under HEADER. What is not known shows as a dash."""
+    current = [gpu for gpu in look.gpus.values() if not gpu.stale]
+    busy = [g.utilization_ratio for g in current if g.utilization_ratio is not None]
+    hot = max(
+        (g for g in current if g.temperature_celsius is not None),
+        key=lambda g: g.temperature_celsius or 0.0,
+        default=None,
+    )
+    hottest = f"{hot.temperature_celsius:.0f} °C  {hot.place}" if hot else "-"
+    counts = {level: sum(g.level == level for g in look.gpus.values()) for level in LEVELS}
+    health = [pen.paint(f"{n} {level}", COLOURS[level]) for level, n in counts.items() if n]
+    nodes = f"{sum(look.nodes.values())}/{len(look.nodes)}"
+    gpus = f"{len(current)}/{len(look.gpus)}"
+    share = f"{statistics.fmean(busy):.0%}" if busy else "-"
+    power = _power(_sum(g.power_watts for g in current))
+    return (
+        f"{clock:<10}{nodes:>7}{gpus:>8}{share:>7}{power:>11}   {hottest:<28}"
+        f"{', '.join(health) or '-'}"
+    )
+
+
+def changes(before: Fleet, after: Fleet, pen: Pen) -> Iterator[str]:
+    """A line for every node and GPU whose state is another than at the look before."""
+    for node, up in after.nodes.items():
+        if node in before.nodes and before.nodes[node] != up:
+            yield pen.paint(f"{node} is up" if up else f"{node} is down", "32" if up else "31;1")
+    for uuid, gpu in after.gpus.items():
+        old = before.gpus.get(uuid)
+        if old is None:
+            continue
+        if gpu.fault != old.fault:
+            text = f"fault: {gpu.fault}" if gpu.fault else f"no longer {old.fault}"
+            yield f"{gpu.place}  {pen.paint(text, '31;1' if gpu.fault else '32')}"
+        if gpu.level != old.level and gpu.level is not None:
+            reasons = "; ".join(gpu.reasons)
+            state = pen.paint(gpu.level, COLOURS[gpu.level])
+            yield f"{gpu.place}  {old.level or 'new'} → {state}{': ' if reasons else ''}{reasons}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the demo started, for its first screen."""
+
+    nodes: tuple[str, ...]
+    gpus: int
+    real_node: str | None
+    """The node whose agent reads this machine's own GPUs, if it has any."""
+    hours: float
+    http: str
+    grpc: str
+    folder: str
+    fault_node: str | None
+    """The simulated node on which something goes wrong, to be watched."""
+
+
+def start_screen(plan: Plan, look: Fleet, seconds: float, pen: Pen) -> str:
+    """What runs, and what to try. ``seconds``: how long it took to get here."""
+    simulated = [node for node in plan.nodes if node != plan.real_node]
+    agents = []
+    if plan.real_node:
+        agents.append(f"{plan.real_node} reads this machine's own GPUs")
+    if simulated:
+        names = simulated[0] if len(simulated) == 1 else f"{simulated[0]} … {simulated[-1]}"
+        agents.append(f"{names}, {plan.gpus} simulated GPUs each, a sample every second")
+    watched = plan.fault_node or plan.nodes[0]
+    uuid = next(gpu.uuid for gpu in look.gpus.values() if gpu.node == watched)
+    facts = [
+        ("hub", f"{plan.http}   (agents push to {plan.grpc})"),
+        *(
+            (f"agent{'s' * (len(plan.nodes) > 1)}" if i == 0 else "", a)
+            for i, a in enumerate(agents)
+        ),
+    ]
+    if plan.hours and simulated:
+        facts.append(("history", f"{plan.hours:g} simulated hours at 10 s, sent first"))
+    if plan.fault_node:
+        facts.append(("watch", f"a GPU of {plan.fault_node} gets into trouble in a minute"))
+    facts.append(("files", f"{plan.folder}   (settings, logs, SQLite; removed at the end)"))
+    gpus = f"{plan.http}/api/v1/gpus"
+    tries = [
+        ("the fleet in numbers", f"curl {plan.http}/api/v1/fleet"),
+        ("every GPU", f"curl {gpus}"),
+        ("the hot ones", f"curl '{gpus}?filter=temp>70&fields=node,index,temperature_celsius'"),
+        ("one GPU", f"curl {plan.http}/gpu/{uuid}"),
+        ("its past", f"curl '{gpus}/{uuid}/history?metric=temperature_celsius&points=60'"),
+        ("what happened to it", f"curl {gpus}/{uuid}/events"),
+        ("for Prometheus", f"curl {plan.http}/metrics"),
+        ("changes as they come", f"curl -N {plan.http}/api/v1/stream"),
+        ("all of it, to click", f"{plan.http}/docs"),
+    ]
+    title = f": {len(look.gpus)} GPUs answer after {seconds:.1f} s, on loopback only"
+    lines = [
+        "",
+        pen.paint("gpufleet demo", "1") + title,
+        "",
+        *(f"  {name:<9}{text}" for name, text in facts),
+        "",
+        pen.paint("Try", "1") + " in another terminal",
+        "",
+        *(f"  {what:<22}{pen.paint(how, '36')}" for what, how in tries),
+        "",
+        pen.paint("Ctrl-C", "1") + " ends everything.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""``gpufleet hub``: serve the fleet, migrate its database."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "journal")
+"""Flags that are settings of the hub (gpufleet.hub.config)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``serve`` and ``migrate``."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    serve = actions.add_parser(
+        "serve",
+        help="run the hub",
+        description="Runs the hub until SIGTERM or Ctrl-C. Settings come from hub.toml, then "
+        "GPUFLEET_* variables (GPUFLEET_HTTP_PORT=9555), then these flags.",
+    )
+    _database(serve)
+    serve.add_argument("--http-port", metavar="PORT", help="REST and /metrics (9555)")
+    serve.add_argument("--grpc-port", metavar="PORT", help="where agents push to (9556)")
+    serve.add_argument("--listen", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
+    serve.add_argument(
+        "--journal", metavar="FILE", help="record the position of everything received, for tests"
+    )
+    migrate = actions.add_parser(
+        "migrate",
+        help="bring the database's schema up to date",
+        description="Brings the database's schema up to date. On SQLite serve does it by itself.",
+    )
+    _database(migrate)
+
+
+def _database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings (/etc/gpufleet/hub.toml if there)",
+    )
+    parser.add_argument(
+        "--database", metavar="URL", help="sqlite:///… or postgresql+psycopg://… (in the data dir)"
+    )
+    parser.add_argument("--data-dir", metavar="DIR", help="where the hub keeps its files")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Loads the settings and does what was asked: 2 for wrong settings, 1 if it cannot start."""
+    from gpufleet.hub import config
+
+    flags: dict[str, Any] = {name: getattr(args, name, None) for name in SETTINGS}
+    try:
+        settings = config.load(args.config, os.environ, flags)
+    except config.ConfigError as error:
+        print(f"gpufleet hub: {error}", file=sys.stderr)
+        return 2
+    from gpufleet.hub import app
+
+    _log_to_stderr()
+    try:
+        return app.migrate(settings) if args.action == "migrate" else app.serve(settings)
+    except app.CannotStart as error:
+        print(f"gpufleet hub: {error}", file=sys.stderr)
+        return 1
+
+
+def _log_to_stderr() -> None:
+    """One line a record: UTC time, level, where, what. Alembic's steps are told by their result."""
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)sZ %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)

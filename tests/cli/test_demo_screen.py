@@ -1,0 +1,140 @@
+"""What the demo shows, line by line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gpufleet.cli import demo_screen
+from gpufleet.cli.demo_screen import Fleet, Pen, Plan
+
+PLAIN = Pen(colour=False)
+
+
+def gpu(node: str, index: int, **values: Any) -> dict[str, Any]:
+    return {"uuid": f"GPU-{node}-{index}", "node": node, "index": index, "stale": False, **values}
+
+
+def look(*gpus: dict[str, Any], **nodes: bool) -> Fleet:
+    names = {g["node"] for g in gpus}
+    return demo_screen.fleet(
+        [{"name": name, "up": nodes.get(name, True)} for name in sorted(names)], list(gpus)
+    )
+
+
+def test_a_row_counts_and_names_the_hottest_gpu() -> None:
+    line = demo_screen.row(
+        "12:00:05",
+        look(
+            gpu("a", 0, temperature_celsius=60, power_watts=700, utilization_ratio=1.0, health=0),
+            gpu("b", 1, temperature_celsius=84, power_watts=650, utilization_ratio=0.5, health=2),
+        ),
+        PLAIN,
+    )
+    assert " ".join(line.split()) == (
+        "12:00:05 2/2 2/2 75% 1.4 kW 84 °C b GPU 1 1 healthy, 1 warning"
+    )
+
+
+def test_columns_stand_under_their_heads() -> None:
+    line = demo_screen.row("12:00:05", look(gpu("a", 0, temperature_celsius=60, health=3)), PLAIN)
+    for head, cell in (("time", "12:00:05"), ("hottest", "60 °C"), ("health", "1 critical")):
+        assert line.index(cell) == demo_screen.HEADER.index(head)
+    for head, cell in (("nodes", "1/1"), ("GPUs", "1/1")):
+        end = demo_screen.HEADER.index(head) + len(head)
+        assert line[:end].endswith(cell)
+
+
+def test_what_is_not_known_is_a_dash_and_never_zero() -> None:
+    line = demo_screen.row("12:00:05", look(gpu("a", 0, temperature_celsius=None)), PLAIN)
+    assert line.split() == ["12:00:05", "1/1", "1/1", "-", "-", "-", "-"]
+
+
+def test_an_empty_fleet_has_a_row_too() -> None:
+    assert demo_screen.row("12:00:05", look(), PLAIN).split()[1:3] == ["0/0", "0/0"]
+
+
+def test_stale_gpus_do_not_count_as_current() -> None:
+    fleet = look(
+        gpu("a", 0, temperature_celsius=50, power_watts=100),
+        gpu("b", 0, temperature_celsius=90, power_watts=300, stale=True),
+        b=False,
+    )
+    assert demo_screen.row("12:00:05", fleet, PLAIN).split()[:7] == (
+        ["12:00:05", "1/2", "1/2", "-", "100", "W", "50"]
+    )
+
+
+def test_a_change_of_health_is_said_with_its_reasons() -> None:
+    before = look(gpu("a", 3, health=0))
+    after = look(gpu("a", 3, health=2, health_reasons=["too hot", "slowed down"]))
+    assert list(demo_screen.changes(before, after, PLAIN)) == [
+        "a GPU 3  healthy → warning: too hot; slowed down"
+    ]
+
+
+def test_a_fault_is_said_when_it_comes_and_when_it_goes() -> None:
+    well, lost = look(gpu("a", 3, fault=None)), look(gpu("a", 3, fault="lost"))
+    assert list(demo_screen.changes(well, lost, PLAIN)) == ["a GPU 3  fault: lost"]
+    assert list(demo_screen.changes(lost, well, PLAIN)) == ["a GPU 3  no longer lost"]
+
+
+def test_a_node_going_down_and_coming_back_is_said() -> None:
+    up, down = look(gpu("a", 0)), look(gpu("a", 0), a=False)
+    assert list(demo_screen.changes(up, down, PLAIN)) == ["a is down"]
+    assert list(demo_screen.changes(down, up, PLAIN)) == ["a is up"]
+
+
+def test_nothing_is_said_where_nothing_changed() -> None:
+    same = look(gpu("a", 0, health=1, temperature_celsius=50))
+    hotter = look(gpu("a", 0, health=1, temperature_celsius=60))
+    assert list(demo_screen.changes(same, hotter, PLAIN)) == []
+
+
+def test_colour_is_there_only_where_it_is_wanted() -> None:
+    fleet = look(gpu("a", 0, health=3))
+    assert "\x1b[" not in demo_screen.row("12:00:05", fleet, PLAIN)
+    assert "\x1b[31;1m1 critical\x1b[0m" in demo_screen.row("12:00:05", fleet, Pen(colour=True))
+
+
+PLAN = Plan(
+    nodes=("node-1", "node-2", "node-3"),
+    gpus=8,
+    real_node=None,
+    hours=6,
+    http="http://127.0.0.1:9555",
+    grpc="127.0.0.1:9556",
+    folder="/tmp/gpufleet-demo-x",
+    fault_node="node-3",
+)
+FLEET = look(*(gpu(f"node-{n}", i) for n in (1, 2, 3) for i in range(8)))
+
+
+def test_the_first_screen_says_what_runs_and_what_to_try() -> None:
+    text = demo_screen.start_screen(PLAN, FLEET, 3.21, PLAIN)
+    assert "24 GPUs answer after 3.2 s" in text
+    assert "node-1 … node-3, 8 simulated GPUs each" in text
+    assert "6 simulated hours" in text
+    assert "curl http://127.0.0.1:9555/gpu/GPU-node-3-0" in text
+    assert "a GPU of node-3 gets into trouble" in text
+    assert max(len(line) for line in text.splitlines() if "curl" not in line) <= 80
+
+
+@pytest.mark.parametrize(
+    ("plan", "said", "unsaid"),
+    [
+        (replace(PLAN, hours=0.0), "node-1 … node-3", "history "),
+        (replace(PLAN, real_node="node-1"), "node-1 reads this machine's own GPUs", "node-1 …"),
+        (
+            replace(PLAN, nodes=("node-1",), real_node="node-1", fault_node=None),
+            "node-1 reads",
+            "simulated",
+        ),
+    ],
+)
+def test_the_first_screen_says_only_what_is_so(plan: Plan, said: str, unsaid: str) -> None:
+    text = demo_screen.start_screen(plan, FLEET, 3.21, PLAIN)
+    assert said in text
+    assert unsaid not in text
