@@ -70,6 +70,11 @@ class Child:
         cpu = (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
         return Usage(cpu, sizes.get("VmRSS", 0.0), sizes.get("VmHWM", 0.0))
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     def check(self) -> None:
         """BenchFailed when the process has ended."""
         if self._process.poll() is not None:

@@ -125,8 +125,8 @@ def _observe(
     watch = Watch(start, start, 0.0)
     next_scrape = began
     while now_ms() < end_ms:
-        for child in loads:
-            child.check()
+        if all(child.ended for child in loads):
+            break
         usage = hub.usage()
         watch.rss.append(usage.rss_mib)
         if args.scrape and not args.stub and time.monotonic() >= next_scrape:
@@ -258,8 +258,8 @@ def _bench(args: argparse.Namespace, folder: Path) -> bool:
         if failed:
             print(f"{len(failed)} of {len(results)} streams failed")
             good = False
-        if sum(s.count for s in results) == 0:
-            raise BenchFailed("nothing was sent")
+        if not watch.rss or sum(s.count for s in results) == 0:
+            raise BenchFailed("nothing was sent that could be measured")
         _report(run, watch, results, load_cpu)
         if args.stub:
             return _check_stub(folder, run, results) and good

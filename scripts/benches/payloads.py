@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gpufleet.agent.sim_boards import H100, board_of, digest, facts_of, uuid_of
 from gpufleet.agent.sim_gpu import SimGpu
 from gpufleet.proto import telemetry_pb2 as pb
+from gpufleet.proto.version import PROTOCOL_MINOR
 
 SEED = 1
 METRICS = (
@@ -87,6 +88,7 @@ def greeting(run: Run, number: int, epoch: int, clock_ms: int) -> pb.AgentMessag
             machine_id=f"{digest('machine', node):032x}",
             boot_id=f"{digest('boot', node):032x}",
             agent_version="0.1.0",
+            protocol_minor=PROTOCOL_MINOR,
             epoch=epoch,
             method="sim",
             interval_ms=run.interval_ms,
