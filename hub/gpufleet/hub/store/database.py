@@ -162,7 +162,9 @@ def _lock(path: Path) -> int:
     try:
         lock_fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreUnusable(f"{path}.lock cannot be opened: {error.strerror}.") from error
+        raise StoreUnusable(
+            f"{path}.lock cannot be made ({error.strerror}); choose another place for the database."
+        ) from error
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
