@@ -24,7 +24,16 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gpufleet.hub.store import tables
 from gpufleet.hub.store.errors import (
@@ -39,6 +48,8 @@ REVISION = "0001"
 """The schema of tables.py: the newest file of gpufleet.migrations.versions."""
 
 BUSY_TIMEOUT_MS = 10_000
+MAX_CONNECTIONS = 50
+"""More than a hub has worker threads: a connection to a file costs little."""
 
 
 class Database:
@@ -153,7 +164,7 @@ def _open_sqlite(url: URL, exclusive: bool) -> Database:
     if not exclusive and not path.exists():
         raise StoreUnusable(f"There is no database at {path}; name the one that the hub uses.")
     lock_fd = _lock(path) if exclusive else None
-    engine = create_engine(url.set(database=str(path)))
+    engine = create_engine(url.set(database=str(path)), max_overflow=MAX_CONNECTIONS)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     database = Database(engine, lock_fd)
@@ -189,7 +200,7 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded by an empty database only
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA cache_size = -4096")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -208,8 +219,8 @@ def _check_schema(database: Database, *, migrate_here: bool) -> None:
             error.orig, sqlite3.OperationalError
         ):
             raise StoreUnusable(
-                f"{database.engine.url.database} is not a SQLite database; "
-                "move it away or name another file."
+                f"{database.engine.url.database} is not a sound SQLite database "
+                f"({_reason(error)}); move it away or name another file."
             ) from error
         raise StoreUnusable(f"The database {name} cannot be opened: {_reason(error)}.") from error
     if found == REVISION:
@@ -261,15 +272,11 @@ def _upgrade(connection: Connection) -> None:
 def _failing(verb: str, url: URL) -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (IntegrityError, DataError, ProgrammingError, NotSupportedError):
+        raise  # our statement is wrong: no retry helps
+    except (DBAPIError, PoolTimeout) as error:
         raise StoreFailed(
             f"The hub cannot {verb} {url.render_as_string(hide_password=True)}: {_reason(error)}."
-        ) from error
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        raise StoreFailed(
-            f"The connection to {url.render_as_string(hide_password=True)} was lost."
         ) from error
 
 
