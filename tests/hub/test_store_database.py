@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import insert, inspect, select, text
 
 from gpufleet.hub.store import tables
-from gpufleet.hub.store.database import REVISION, Database, migrate, open_database
+from gpufleet.hub.store.database import Database, migrate, open_database
 from gpufleet.hub.store.errors import (
     SchemaNewer,
     SchemaOutdated,
@@ -25,6 +25,7 @@ from gpufleet.hub.store.errors import (
     StoreLocked,
     StoreUnusable,
 )
+from gpufleet.hub.store.schema import REVISION
 from support.stored import temporary_database
 
 
