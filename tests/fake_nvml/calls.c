@@ -28,6 +28,7 @@ void hang(const char *key)
             return;
         }
         pause_ms(5);
+        state_refresh();
     }
 }
 
@@ -52,7 +53,7 @@ static unsigned long long driver_load(void)
 static nvmlReturn_t enter_with(const char *function, int slot, const char *extra)
 {
     nvmlReturn_t rc;
-    state_log(function, slot, extra);
+    state_call(function, slot, extra);
     hang("hang");
     pthread_mutex_lock(&session);
     int open = users > 0 && opened_load == driver_load();
@@ -74,7 +75,7 @@ nvmlReturn_t enter_device(const char *function, nvmlDevice_t device, const char 
     char key[256];
     nvmlReturn_t rc;
     if (device < devices || device >= devices + SLOTS) {
-        state_log(function, -1, "invalid handle");
+        state_call(function, -1, "invalid handle");
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     *slot = device->slot;
@@ -132,7 +133,7 @@ nvmlReturn_t nvmlInitWithFlags(unsigned int flags)
 {
     nvmlReturn_t rc;
     (void)flags;
-    state_log(__func__, -1, "");
+    state_call(__func__, -1, "");
     hang("hang");
     if ((rc = scripted("%s", "init")))
         return rc;
@@ -158,7 +159,7 @@ nvmlReturn_t nvmlInit(void)
 nvmlReturn_t nvmlShutdown(void)
 {
     nvmlReturn_t rc = NVML_SUCCESS;
-    state_log(__func__, -1, "");
+    state_call(__func__, -1, "");
     pthread_mutex_lock(&session);
     if (users == 0)
         rc = NVML_ERROR_UNINITIALIZED;

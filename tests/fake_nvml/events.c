@@ -38,7 +38,7 @@ nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set)
 
 nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set)
 {
-    state_log(__func__, -1, "");
+    state_call(__func__, -1, "");
     free(set);
     return NVML_SUCCESS;
 }
@@ -80,5 +80,6 @@ nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsi
         if (waited >= timeout_ms)
             return NVML_ERROR_TIMEOUT;
         pause_ms(5);
+        state_refresh();
     }
 }

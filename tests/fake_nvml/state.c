@@ -147,9 +147,17 @@ __attribute__((constructor)) static void on_load(void)
     state_configure(getenv("FAKE_NVML_STATE"), getenv("FAKE_NVML_LOG"));
 }
 
-void state_log(const char *function, int slot, const char *extra)
+void state_refresh(void)
+{
+    pthread_mutex_lock(&lock);
+    refresh();
+    pthread_mutex_unlock(&lock);
+}
+
+void state_call(const char *function, int slot, const char *extra)
 {
     char line[1024];
+    state_refresh();
     if (log_fd < 0)
         return;
     int size = snprintf(line, sizeof line, "%d %s %d %s\n", (int)getpid(), function, slot, extra);
@@ -169,7 +177,6 @@ int state_text(char *out, size_t size, const char *format, ...)
     vsnprintf(key, sizeof key, format, args);
     va_end(args);
     pthread_mutex_lock(&lock);
-    refresh();
     const char *value = find(key);
     if (value)
         snprintf(out, size, "%s", value);
@@ -241,7 +248,6 @@ void state_each(const char *prefix, void (*visit)(const char *, const char *, vo
 {
     size_t length = strlen(prefix);
     pthread_mutex_lock(&lock);
-    refresh();
     for (int i = 0; i < entry_count; i++)
         if (strncmp(entries[i].key, prefix, length) == 0)
             visit(entries[i].key + length, entries[i].value, context);

@@ -15,8 +15,12 @@
 /* Take the files from here on (NULL: none). */
 void state_configure(const char *state_path, const char *log_path);
 
-/* One line into the call log: pid, function, GPU slot (-1: none), extra text. */
-void state_log(const char *function, int slot, const char *extra);
+/* Begins a call: reads the state file again if it was replaced, and writes a line into the call log
+ * (pid, function, GPU slot or -1, extra text). */
+void state_call(const char *function, int slot, const char *extra);
+
+/* Reads the state file again if it was replaced: for calls that wait. */
+void state_refresh(void);
 
 /* Text of a key, copied; 0 where the key is missing. The key is a printf format. */
 int state_text(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -58,7 +58,7 @@ nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned int length)
 
 nvmlReturn_t nvmlSystemGetNVMLVersion(char *version, unsigned int length)
 {
-    state_log(__func__, -1, "");
+    state_call(__func__, -1, "");
     return system_text(version, length, "nvml_version");
 }
 
@@ -73,14 +73,14 @@ static nvmlReturn_t cuda_version(int *version)
 
 nvmlReturn_t nvmlSystemGetCudaDriverVersion(int *version)
 {
-    state_log(__func__, -1, "");
+    state_call(__func__, -1, "");
     return cuda_version(version);
 }
 
 #ifndef FLAVOUR_OLD
 nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version)
 {
-    state_log(__func__, -1, "");
+    state_call(__func__, -1, "");
     return cuda_version(version);
 }
 #endif

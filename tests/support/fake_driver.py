@@ -73,7 +73,7 @@ class Call:
 class FakeDriver:
     """One scripted driver: a state file, a call log, and ways to run code on it.
 
-    Keys are those of tests/fake_nvml/README.md. Every change replaces the state file atomically, and
+    Keys are those of tests/fake_nvml/README.md. Every change replaces the state file atomically and
     is seen by the next call of every process that uses it.
     """
 
@@ -123,7 +123,7 @@ class FakeDriver:
         self.unset("hang" if slot is None else f"gpu.{slot}.hang")
 
     def reload(self) -> None:
-        """Load the driver anew: UNINITIALIZED until the next nvmlInit. Set counters back yourself."""
+        """Load the driver anew: UNINITIALIZED until nvmlInit; counters are yours to set."""
         self.set({"reload": int(self._state.get("reload", 0)) + 1})
 
     def xid(self, slot: int, code: int) -> None:

@@ -31,7 +31,7 @@ def bare(index: int) -> Gpu:
 
 
 def h100(index: int) -> Gpu:
-    """An idle H100 SXM under a driver of the 590 series: margins, no absolute thresholds, no fan."""
+    """An H100 SXM under a driver of the 590 series: margins, no absolute thresholds, no fan."""
     return {
         **_identity(index, "NVIDIA H100 80GB HBM3"),
         "serial": f"165{index:010d}",
@@ -247,7 +247,7 @@ def mig_parent(index: int) -> Gpu:
 
 
 def pascal(index: int) -> Gpu:
-    """A P2000 of 2017: absolute thresholds, retired pages, one fan, no field values newer than it."""
+    """A P2000 of 2017: absolute thresholds, retired pages, one fan that is not counted."""
     return {
         **_identity(index, "Quadro P2000"),
         "vbios": "86.06.3F.00.2E",
