@@ -143,11 +143,17 @@ class FakeDriver:
             added["FAKE_NVML_LOG"] = str(self.log_file)
         return {**os.environ, **added}
 
-    def python(self, code: str, *, timeout: float = 60) -> str:
-        """Run Python code on this driver in a process of its own; what it printed."""
+    def python(self, code: str, *, library: bool = True, timeout: float = 60) -> str:
+        """Run Python code on this driver in a process of its own; what it printed.
+
+        Without ``library`` there is no libnvidia-ml at all (unless the machine has one).
+        """
+        env = self.env()
+        if not library:
+            del env["LD_LIBRARY_PATH"]
         done = subprocess.run(
             [sys.executable, "-c", code],
-            env=self.env(),
+            env=env,
             capture_output=True,
             text=True,
             timeout=timeout,

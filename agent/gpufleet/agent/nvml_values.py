@@ -243,11 +243,12 @@ def _memory(look: Look, values: dict[int, int]) -> None:
             return
         parts = ((MEMORY_USED, memory.used), (MEMORY_FREE, memory.free))
     total = memory.total
-    known = total > 0 and not is_blank(total)
-    if known:
+    if total == 0:  # a board without memory of its own
+        return
+    if not is_blank(total):
         values[MEMORY_TOTAL] = total
     for metric, part in parts:
-        if not is_blank(part) and (part <= total if known else part > 0):
+        if not is_blank(part) and part <= total:  # a total that is not known is ~0
             values[metric] = part
 
 
