@@ -180,7 +180,9 @@ def test_nvlink_errors_of_blackwell_are_its_recovery_events(tmp_path: Path) -> N
 def test_nvlink_errors_are_added_up_and_absent_while_a_part_is_missing(tmp_path: Path) -> None:
     with session(tmp_path, [fake_gpus.h100(0)]) as s:
         s.start()
-        s.driver.set({"gpu.0.nvlink.0.replay": 2, "gpu.0.nvlink.1.crc": 5, "gpu.0.nvlink.1.state": 0})
+        s.driver.set(
+            {"gpu.0.nvlink.0.replay": 2, "gpu.0.nvlink.1.crc": 5, "gpu.0.nvlink.1.state": 0}
+        )
         assert s.values()["nvlink_errors_total"] == 7
         assert s.read().detail == {"nvlinks": [{"link": 0, "up": True}, {"link": 1, "up": False}]}
         s.driver.fail("gpu.0.nvlink.1.crc", 999)
@@ -222,7 +224,8 @@ def test_static_calls_are_made_once_and_a_tick_takes_one_batch(tmp_path: Path) -
         slow = s.driver.calls("nvmlDeviceGetFieldValues")[1:]
         assert [c.extra for c in fast] == ["186,185,83,82,74,75,197,198,138:*,139:*"]
         assert len(slow) == 1
-        assert slow[0].extra.startswith("186,") and ",230," in slow[0].extra
+        assert slow[0].extra.startswith("186,")
+        assert ",230," in slow[0].extra
 
 
 def test_the_blocking_pcie_throughput_calls_are_never_made(tmp_path: Path) -> None:

@@ -79,9 +79,7 @@ def test_nonsense_is_left_out_and_the_other_values_stay(
     ("value", "celsius"),
     [("u:61", 61), ("d:60.7", 61), ("ul:62", 62), ("ull:63", 63), ("sll:64", 64), ("us:65", 65)],
 )
-def test_a_field_is_read_by_the_type_it_comes_in(
-    tmp_path: Path, value: str, celsius: int
-) -> None:
+def test_a_field_is_read_by_the_type_it_comes_in(tmp_path: Path, value: str, celsius: int) -> None:
     with session(tmp_path, [fake_gpus.h100(0)]) as s:
         s.start()
         s.driver.set({"gpu.0.field.82": value})

@@ -206,10 +206,11 @@ static nvmlReturn_t memory_part(unsigned long long *out, int slot, const char *n
 static nvmlReturn_t memory_of(int slot, unsigned long long parts[4])
 {
     static const char *const names[] = {"memory.total", "memory.reserved", "memory.free", "memory.used"};
-    unsigned long long ignored;
-    nvmlReturn_t rc = integer(&ignored, slot, "memory");
+    char key[64];
     int missing = 0;
-    if (rc != NVML_ERROR_NOT_SUPPORTED && rc != NVML_SUCCESS)
+    snprintf(key, sizeof key, "gpu.%d.memory", slot);
+    nvmlReturn_t rc = scripted("%s", key);
+    if (rc)
         return rc;
     for (int i = 0; i < 4; i++) {
         if ((rc = memory_part(&parts[i], slot, names[i])))

@@ -46,12 +46,9 @@ nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set)
 nvmlReturn_t nvmlDeviceGetSupportedEventTypes(nvmlDevice_t device, unsigned long long *types)
 {
     DEVICE(device);
-    nvmlReturn_t rc = integer(types, slot, "events");
-    if (rc == NVML_ERROR_NOT_SUPPORTED) {
-        *types = nvmlEventTypeXidCriticalError;
-        rc = NVML_SUCCESS;
-    }
-    return rc;
+    (void)slot;
+    *types = nvmlEventTypeXidCriticalError;
+    return NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long types, nvmlEventSet_t set)

@@ -132,10 +132,6 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUti
     struct processes all;
     unsigned int matching = 0, room = *count;
     DEVICE(device);
-    unsigned long long ignored;
-    nvmlReturn_t rc = integer(&ignored, slot, "process_utilization");
-    if (rc != NVML_SUCCESS && rc != NVML_ERROR_NOT_SUPPORTED)
-        return rc;
     processes_of(slot, &all);
     for (unsigned int i = 0; i < all.count; i++) {
         const struct process *p = &all.list[i];

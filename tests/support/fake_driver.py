@@ -148,9 +148,7 @@ class FakeDriver:
 
         Without ``library`` there is no libnvidia-ml at all (unless the machine has one).
         """
-        env = self.env()
-        if not library:
-            del env["LD_LIBRARY_PATH"]
+        env = self.env() if library else {**self.env(), "LD_LIBRARY_PATH": ""}
         done = subprocess.run(
             [sys.executable, "-c", code],
             env=env,

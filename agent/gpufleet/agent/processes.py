@@ -99,10 +99,9 @@ def program_name(cmdline: bytes, comm: str) -> str | None:
 
 
 def _base(word: str) -> str:
-    """A program's own title may follow its name (``postgres: me db``): only the name is told."""
+    """A title may stand in place of the name (``postgres: me db``): only its beginning is told."""
     name = word.rpartition("/")[2] if word.startswith(("/", "./", "../")) else word
-    first = name.split(maxsplit=1)[:1]
-    return first[0].rpartition("/")[2].rstrip(":") if first else ""
+    return re.split(r"[\s(]", name.strip(), maxsplit=1)[0].rpartition("/")[2].rstrip(":")
 
 
 def _script(arguments: list[str], *, python: bool) -> str | None:
