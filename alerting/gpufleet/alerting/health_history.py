@@ -26,7 +26,7 @@ _KEPT_XID_TIMES = 16
 _KEPT_SLOWDOWNS = 64
 _GONE = frozenset({"lost", "reset_required"})
 _CONTAINED = frozenset({94})
-_UNCONTAINED = frozenset({48, 64, 95, 140})
+_UNCONTAINED = frozenset({95, 140})
 
 
 @dataclass(frozen=True, slots=True)
