@@ -377,6 +377,21 @@ def test_latches_survive_a_restart_that_restores_them() -> None:
     assert [after.level for _, _, after in again.update()] == [0]
 
 
+def test_an_xid_from_a_backlog_does_not_outlive_the_reset_that_was_seen_first() -> None:
+    fleet = Fleet(1)
+    fleet.sample_all(CALM)
+    fleet.update()
+    before_ms = fleet.now_ms + 500
+    fleet.now_ms += 300_000
+    fleet.sample(0, {**CALM, "energy_joules_total": 1})
+    fleet.update()
+    assert not fleet.fleet.open_histories()
+    fleet.fleet.note_xid(0, 79, before_ms)
+    assert fleet.update() == []
+    fleet.fleet.note_xid(0, 79, fleet.now_ms + 1)
+    assert [after.level for _, _, after in fleet.update()] == [3]
+
+
 def test_a_reset_that_the_hub_heard_of_clears_an_xid() -> None:
     fleet = Fleet(1)
     fleet.sample_all(CALM)
