@@ -172,5 +172,6 @@ def test_a_history_that_is_not_open_can_be_dropped_and_resumed(
         pcie_replays=kept.pcie_replays.baseline,
         nvlink_errors=kept.nvlink_errors.baseline,
         energy_joules=kept.energy_joules,
+        reset_ms=kept.reset_ms,
     )
     assert dropped == kept

@@ -117,6 +117,15 @@ class Prefilter:
             found |= nvlink > np.nan_to_num(past[_NVLINK])
         return found
 
+    def restarted(self, values: Floats, rows: Mapping[int, int]) -> Flags:
+        """True for each slot whose energy counter started over: its GPU or driver was reset."""
+        index = rows.get(BY_NAME["energy_joules_total"].id)
+        slots = values.shape[1]
+        if index is None:
+            return np.zeros(slots, np.bool_)
+        restarted: Flags = values[index] < self._past[_ENERGY, :slots]
+        return restarted
+
     def remember(self, values: Floats, rows: Mapping[int, int], fresh: Flags) -> None:
         """Keep the counters of the ``fresh`` slots for the next look."""
         for kept, name, outlives_absence in (
