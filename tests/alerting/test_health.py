@@ -26,9 +26,9 @@ FACTS = {
     "pcie_link_width_max": 16,
 }
 MARGINS = {
-    "slowdown_margin_celsius": -2,
-    "shutdown_margin_celsius": -5,
-    "max_operating_margin_celsius": 0,
+    "slowdown_tlimit_celsius": -2,
+    "shutdown_tlimit_celsius": -5,
+    "max_operating_tlimit_celsius": 0,
 }
 CALM: dict[str, float | int] = {
     "utilization_ratio": 0.9,

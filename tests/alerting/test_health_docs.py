@@ -83,7 +83,7 @@ def test_the_page_names_the_facts_that_count() -> None:
     bare = assess({}, hot, None, None, 0)
     named = set(re.findall(r"`([a-z_]+(?:_celsius|_max))`", PAGE)) - {"temperature_margin_celsius"}
     assert len(named) == 9
-    for name in named - {"slowdown_margin_celsius"}:
+    for name in named - {"slowdown_tlimit_celsius"}:
         assert assess({name: 16 if name.endswith("max") else 1}, hot, None, None, 0) != bare, name
 
 

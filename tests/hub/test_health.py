@@ -36,12 +36,12 @@ FACTS: list[Mapping[str, Any]] = [
         "pcie_link_width_max": 16,
     },
     {
-        "slowdown_margin_celsius": -2,
-        "shutdown_margin_celsius": -5,
-        "max_operating_margin_celsius": 0,
+        "slowdown_tlimit_celsius": -2,
+        "shutdown_tlimit_celsius": -5,
+        "max_operating_tlimit_celsius": 0,
         "pcie_link_generation_max": 4,
     },
-    {"max_operating_temperature_celsius": 101, "max_operating_margin_celsius": 9},
+    {"max_operating_temperature_celsius": 101, "max_operating_tlimit_celsius": 9},
     {},
 ]
 CALM = {

@@ -56,9 +56,9 @@ class Prefilter:
         ]
         margins = [
             limits.MARGIN_CELSIUS,
-            limits.margin_limit(facts, "max_operating_margin_celsius"),
-            limits.margin_limit(facts, "slowdown_margin_celsius"),
-            limits.margin_limit(facts, "shutdown_margin_celsius"),
+            limits.margin_limit(facts, "max_operating_tlimit_celsius"),
+            limits.margin_limit(facts, "slowdown_tlimit_celsius"),
+            limits.margin_limit(facts, "shutdown_tlimit_celsius"),
         ]
         self._limits[:, slot] = (
             min(hot),
