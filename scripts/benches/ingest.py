@@ -144,7 +144,7 @@ def _plan(args: argparse.Namespace) -> tuple[Run, int]:
     """The run, and when (ms) all nodes will have connected. Encoding takes its time first."""
     interval_ms = args.interval * 1000
     seconds = args.seconds // args.interval + 1
-    preparing = 4 + min(args.profiles, args.nodes) * args.gpus * seconds * 60e-6
+    preparing = 3 + min(args.profiles, args.nodes) * args.gpus * seconds * 60e-6
     connecting = args.nodes / CONNECTS_A_SECOND + 2
     start_ms = now_ms() // interval_ms * interval_ms
     ticks = int((preparing + connecting) // args.interval) + seconds

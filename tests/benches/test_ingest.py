@@ -38,15 +38,8 @@ def test_a_message_is_the_agents_message_of_its_tick() -> None:
 
 def _store(path: Path, edit: str = "") -> Verdict:
     """A hub's file with everything that was sent but for one deliberate defect."""
-    sent = [
-        Sent(
-            n,
-            first_tick=NOW + FIRST * 1000,
-            last_tick=NOW + (FIRST + COUNT - 1) * 1000,
-            count=COUNT,
-        )
-        for n in range(RUN.nodes)
-    ]
+    start = NOW + FIRST * 1000
+    sent = [Sent(number, first_tick=start, count=COUNT) for number in range(RUN.nodes)]
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE subjects (id INTEGER, kind TEXT, key TEXT)")
         connection.execute("CREATE TABLE samples (subject_id, start, count, data)")
@@ -108,7 +101,7 @@ def test_a_hub_that_loses_doubles_invents_or_changes_is_found_out(
 
 def test_load_reaches_a_hub_whole_and_everything_ends() -> None:
     command = [str(ROOT / "scripts" / "bench"), "ingest", "--stub", "--nodes", "5", "--gpus", "1"]
-    done = subprocess.run([*command, "--seconds", "10"], capture_output=True, text=True, timeout=90)
+    done = subprocess.run([*command, "--seconds", "3"], capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 not received" in done.stdout
 
