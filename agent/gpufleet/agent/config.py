@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gpufleet.agent.collectors import METHODS
-from gpufleet.agent.ticks import INTERVALS_MS
+from gpufleet.proto.version import INTERVALS_MS
 
 DEFAULT_FILE = Path("/etc/gpufleet/agent.toml")
 MAX_LABELS = 16

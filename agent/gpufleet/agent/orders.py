@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from gpufleet.agent.ticks import INTERVALS_MS
 from gpufleet.proto import telemetry_pb2 as pb
+from gpufleet.proto.version import INTERVALS_MS
 
 Answer = Callable[[pb.CommandResult], None]
 

@@ -36,8 +36,8 @@ from gpufleet.agent.spool import SpoolError, open_spool
 from gpufleet.agent.statedir import StateDir
 from gpufleet.agent.ticks import Tick, Ticker
 from gpufleet.proto import telemetry_pb2 as pb
+from gpufleet.proto.version import PROTOCOL_MINOR
 
-PROTOCOL_MINOR = 0
 LOOK_AT_CLOCK_MS = 5_000
 """No wait is longer, so that a stepped clock is noticed at any interval."""
 
@@ -146,6 +146,7 @@ class Agent:
         )
         sentence = f"The agent {self._version} started with method {self._method}."
         self._recorder.event(Event(now_ms, "agent_started", "info", sentence, data_json=data))
+        self._sampler.session.advance()  # so that the driver is open by the first tick
         self._show_inventory()
         self._show_status()
         self._log.info(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+
 from gpufleet.agent.backlog import Backlog
 from gpufleet.agent.bell import Bell
 from gpufleet.agent.board import Board

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-INTERVALS_MS = (1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000)
-"""The intervals an agent may have: each divides a minute, the grid of the hub's chunks."""
-
 
 @dataclass(frozen=True, slots=True)
 class Tick:
