@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ class HubDouble(TelemetryServicer):  # type: ignore[misc]  # generated, untyped
         self.jumps: list[tuple[Position, Position]] = []
         self.gaps: list[Position] = []
         self.live_ticks: list[int] = []
+        self.lateness_ms: list[int] = []
         self.streams = 0
         self.cuts = 0
         self.errors: list[Exception] = []
@@ -150,6 +152,8 @@ class HubDouble(TelemetryServicer):  # type: ignore[misc]  # generated, untyped
         self, message: pb.AgentMessage, out: queue.SimpleQueue[pb.HubMessage | None]
     ) -> None:
         records = self._records(message)
+        if message.WhichOneof("body") == "samples":
+            self.lateness_ms.append(time.time_ns() // 1_000_000 - message.samples.ticks[0])
         if message.seq == 0:
             self.live_ticks += [tick for (_, _, tick), _ in records[0]] if records else []
             return
