@@ -90,12 +90,13 @@ def test_nothing_is_lost_or_doubled_while_the_hub_dies_and_comes_back(tmp_path: 
 
 def test_what_was_not_acknowledged_is_sent_by_the_next_agent(tmp_path: Path) -> None:
     hub = HubDouble(commit_each=False).start()
-    with running_agent(settings(tmp_path, hub.address)):
+    clock = FastClock(20)
+    with running_agent(settings(tmp_path, hub.address), clock=clock):
         until(lambda: len(hub.pending) > 20, "samples arrive")
         hub.crash()
         until(lambda: len(journal_of(tmp_path)) > 60, "samples are taken meanwhile")
     hub.start()
-    with running_agent(settings(tmp_path, hub.address)):
+    with running_agent(settings(tmp_path, hub.address), clock=clock):
         newest = journal_of(tmp_path)[-1]["epoch"]
         until(lambda: hub.received[0] == newest, "the new epoch is reached")
     hub.commit()
