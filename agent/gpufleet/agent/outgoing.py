@@ -36,7 +36,7 @@ class Outgoing:
         self._inventory: pb.Inventory | None = None
         self._status: pb.CollectorStatus | None = None
         self._processes: pb.Processes | None = None
-        self._announced: set[int] = set()
+        self._announced: int | None = None
         self._live_tick_ms = 0
         self._tokens = BACKLOG_BURST
         self._tokens_at: float | None = None
@@ -166,9 +166,10 @@ class Outgoing:
 
     def _after_layout(self, layout: Layout, make: Callable[[], pb.AgentMessage]) -> pb.AgentMessage:
         message = make()
-        if layout.id in self._announced:
+        # At every change, not only at the first: hubs forget the oldest of many layouts.
+        if layout.id == self._announced:
             return message
-        self._announced.add(layout.id)
+        self._announced = layout.id
         self._waiting.append(message)
         return pb.AgentMessage(layout=layout_message(layout))
 

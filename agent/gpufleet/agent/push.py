@@ -89,7 +89,7 @@ class Pusher:
                 # Its successor may be the next in the list; the count only starts anew.
                 failures %= len(self._hubs)
             failures += 1
-            self._stopping.wait(self.backoff(failures))
+            self._clock.wait(self._stopping, self.backoff(failures))
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait: jittered, since all agents lose a hub in the same moment."""

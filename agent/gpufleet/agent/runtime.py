@@ -146,6 +146,7 @@ class Agent:
         )
         sentence = f"The agent {self._version} started with method {self._method}."
         self._recorder.event(Event(now_ms, "agent_started", "info", sentence, data_json=data))
+        self._sampler.session.advance()  # so that the driver is open by the first tick
         self._show_inventory()
         self._show_status()
         self._log.info(
