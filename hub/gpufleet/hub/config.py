@@ -1,0 +1,94 @@
+"""Configuration of the hub: hub.toml, then GPUFLEET_* variables, then flags."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+DEFAULT_FILE = Path("/etc/gpufleet/hub.toml")
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. The text names the place and the mend."""
+
+
+def default_data_dir() -> Path:
+    """``/var/lib/gpufleet/hub`` for root, else the user's XDG data directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/gpufleet/hub")
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "gpufleet" / "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class HubConfig:
+    """Settings of ``gpufleet hub serve``. ``database`` "" means SQLite in ``data_dir``."""
+
+    data_dir: Path
+    database: str = ""
+    listen: str = "127.0.0.1"
+    http_port: int = 9555
+    grpc_port: int = 9556
+    journal: Path | None = None
+    """Records the position of every record received: for tests and for doubt."""
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data_dir / 'gpufleet.db'}"
+
+
+def _convert(name: str, value: Any, where: str) -> Any:
+    if name in ("http_port", "grpc_port"):
+        try:
+            port = int(value)
+        except (TypeError, ValueError):
+            port = -1
+        if not 0 <= port <= 65535 or isinstance(value, bool):
+            raise ConfigError(f"{where}: {name} must be a port from 0 to 65535, not {value!r}.")
+        return port
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where}: {name} must be a text, not {value!r}.")
+    return Path(value) if name in ("data_dir", "journal") else value
+
+
+def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> HubConfig:
+    """The configuration in force. A flag that is ``None`` was not given."""
+    names = {field.name for field in fields(HubConfig)}
+    values: dict[str, Any] = {}
+    path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise ConfigError(
+                f"Cannot read {path}: {reason}. Name another with --config."
+            ) from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+        for name, value in table.items():
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                hint = (
+                    f" Did you mean {near[0]}?" if near else f" Known: {', '.join(sorted(names))}."
+                )
+                raise ConfigError(f"{path}: unknown setting {name!r}.{hint}")
+            values[name] = _convert(name, value, str(path))
+    for name in names:
+        variable = f"GPUFLEET_{name.upper()}"
+        if variable in environ:
+            values[name] = _convert(name, environ[variable], variable)
+        if flags.get(name) is not None:
+            values[name] = _convert(name, flags[name], f"--{name.replace('_', '-')}")
+    config = replace(HubConfig(default_data_dir()), **values)
+    if config.listen not in ("127.0.0.1", "::1", "localhost"):
+        raise ConfigError(
+            f"listen = {config.listen!r}: this version has no TLS and no tokens yet, so the hub"
+            " listens on loopback only. Use 127.0.0.1, and an SSH tunnel from elsewhere."
+        )
+    return config

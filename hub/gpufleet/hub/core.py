@@ -1,0 +1,355 @@
+"""The hub's state and the few operations on it: nodes, sessions, claims, events, readers' waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TextIO
+
+from gpufleet.hub import recorder
+from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
+from gpufleet.hub.intake import Refused, Registration, Session
+from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
+from gpufleet.hub.registrar import Registrar
+from gpufleet.hub.store.registry import NodeFacts
+from gpufleet.hub.store.write import EventRow
+from gpufleet.hub.views import Snapshot
+from gpufleet.proto import telemetry_pb2 as pb
+
+SLOT_MS = 250
+"""All live messages come this long after their tick: in one burst they cost the least."""
+SKEW_LIMIT_MS = 5000
+
+
+@dataclass(slots=True)
+class Stats:
+    """What the hub counts of itself, for ``gpufleet_hub_*``."""
+
+    records: int = 0
+    values: int = 0
+    messages: int = 0
+    known_records: int = 0
+    refused_streams: int = 0
+    commits: int = 0
+    commit_failures: int = 0
+    chunks: int = 0
+
+
+class Core:
+    """Live fleet, uncommitted records and streams. Lives on the event loop's thread."""
+
+    def __init__(self, registrar: Registrar, journal: TextIO | None = None) -> None:
+        self.fleet = Fleet()
+        self.registrar = registrar
+        self.logs: dict[int, NodeLog] = {}
+        self.sessions: dict[str, Session] = {}
+        self.stats = Stats()
+        self.slot_ms = SLOT_MS
+        self.started_ms = self.now()
+        self.events: list[EventRow] = []
+        """The hub's own events, not yet committed."""
+        self.database_trouble = ""
+        self.stopping = False
+        self._journal = journal
+        self._event_seq = 0
+        self._commands = 0
+        self._results: dict[int, asyncio.Future[pb.CommandResult]] = {}
+        self._published = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._skewed: set[str] = set()
+        for record in registrar.nodes():
+            facts = record.node
+            self.fleet.nodes[facts.name] = Node(
+                node_id=record.id,
+                name=facts.name,
+                labels=facts.labels,
+                method=facts.method,
+                methods=(facts.method,) if facts.method else (),
+                interval_ms=facts.interval_ms,
+                agent_version=facts.agent_version,
+                facts=facts.facts,
+                epoch=record.epoch,
+                last_receipt_ms=record.last_seen_ms,
+            )
+            at = Position(record.epoch, record.seq)
+            self.logs[record.id] = NodeLog(record.id, received=at, committed=at)
+
+    @staticmethod
+    def now() -> int:
+        """Wall clock in ms UTC."""
+        return time.time_ns() // 1_000_000
+
+    @staticmethod
+    def mono() -> int:
+        """Monotonic clock in ms, for ages and waits."""
+        return time.monotonic_ns() // 1_000_000
+
+    # Streams
+
+    async def attach(self, registration: Registration) -> Session:
+        """A session for an agent's stream; an older stream of the same node ends."""
+        name = registration.name
+        self._refuse_second_machine(registration)
+        facts = {**registration.facts, "machine_id": registration.machine_id}
+        record = await self.registrar.node(
+            NodeFacts(
+                name=name,
+                labels=registration.labels,
+                machine_id=registration.machine_id,
+                boot_id=registration.boot_id,
+                agent_version=registration.agent_version,
+                method=registration.method,
+                interval_ms=registration.interval_ms,
+                facts=facts,
+            )
+        )
+        node = self.fleet.nodes.get(name)
+        if node is None:
+            node = self.fleet.nodes[name] = Node(record.id, name)
+            self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
+        self._refuse_second_machine(registration)
+        node.labels = registration.labels
+        node.method = registration.method
+        node.methods = registration.methods
+        node.interval_ms = registration.interval_ms
+        node.agent_version = registration.agent_version
+        node.facts = facts
+        node.skew_ms = registration.clock_ms - self.now()
+        node.last_receipt_mono = self.mono()
+        node.last_receipt_ms = self.now()
+        node.connected = True
+        session = Session(self, registration, node, self.logs[node.node_id])
+        older = self.sessions.get(name)
+        if older is not None:
+            older.superseded = True
+            older.outgoing.put_nowait(None)
+        self.sessions[name] = session
+        self.fleet.dirty = True
+        return session
+
+    def _refuse_second_machine(self, registration: Registration) -> None:
+        """Two machines with one name would push each other out for ever: the second is told."""
+        older = self.sessions.get(registration.name)
+        if older is None or older.node.last_receipt_mono is None:
+            return
+        same = older.registration.machine_id == registration.machine_id
+        silent = self.mono() - older.node.last_receipt_mono > older.node.silence_ms()
+        if not same and not silent:
+            raise Refused(
+                f"The node name {registration.name} is in use by another machine:"
+                " give this one its own with --node."
+            )
+
+    def welcome(self, session: Session, version: str) -> pb.HubMessage:
+        """What the agent is told first: where the hub stands."""
+        log = session.log
+        return pb.HubMessage(
+            welcome=pb.Welcome(
+                committed=_position(log.committed),
+                received=_position(log.received),
+                slot_ms=self.slot_ms,
+                hub_version=version,
+                clock_ms=self.now(),
+            )
+        )
+
+    def detach(self, session: Session) -> None:
+        """The stream ended. Its node is down only once it has been silent for long enough."""
+        if self.sessions.get(session.node.name) is session:
+            del self.sessions[session.node.name]
+            session.node.connected = False
+            self.fleet.dirty = True
+
+    def acknowledge(self, log: NodeLog, name: str) -> None:
+        """Tell the node what is committed."""
+        session = self.sessions.get(name)
+        if session is not None and session.log is log:
+            message = pb.HubMessage(ack=pb.Ack(committed=_position(log.committed)))
+            session.outgoing.put_nowait(message)
+
+    # Subjects
+
+    async def inventory(self, node: Node, entries: Sequence[SubjectEntry]) -> None:
+        """Replace a node's subjects; those that another node owns are refused and recorded."""
+        accepted = []
+        for entry in entries:
+            owner = self.fleet.refused_claim(entry.kind, entry.key, node, self.mono())
+            if owner is None:
+                accepted.append(entry)
+            else:
+                await self._claim_refused(node, entry.kind, entry.key, owner)
+        if not any(entry.kind == "node" for entry in accepted):
+            accepted.insert(0, SubjectEntry(0, "node", node.name, 0, node.name, "", {}))
+        moved = [
+            (entry, self.registrar.owner(entry.kind, entry.key))
+            for entry in accepted
+            if entry.kind == "gpu"
+        ]
+        ids = await self.registrar.subjects(node.node_id, accepted)
+        self.fleet.set_inventory(
+            node,
+            [replace(entry, subject_id=ids[(entry.kind, entry.key)]) for entry in accepted],
+        )
+        for entry, owner_id in moved:
+            if owner_id is not None and owner_id != node.node_id:
+                before = next(
+                    (n.name for n in self.fleet.nodes.values() if n.node_id == owner_id), "?"
+                )
+                self.event(
+                    node.node_id,
+                    ids[(entry.kind, entry.key)],
+                    "gpu_moved",
+                    "info",
+                    f"GPU {entry.key} moved from node {before} to {node.name}.",
+                )
+
+    async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
+        ids = await self.registrar.subjects(
+            node.node_id, [SubjectEntry(0, "node", node.name, 0, node.name, "", {})]
+        )
+        self.event(
+            node.node_id,
+            ids[("node", node.name)],
+            "gpu_claim_refused",
+            "warning",
+            f"Node {node.name} claims {kind} {key}, which node {owner} owns and sent within"
+            " the last 10 minutes.",
+        )
+
+    async def subject_ids(self, node: Node, keys: Sequence[tuple[str, str]]) -> list[int | None]:
+        """Surrogate ids of what a node names; ``None`` for what is another node's.
+
+        A subject that no inventory ever listed (an old record in a spool) is registered bare.
+        """
+        result: list[int | None] = []
+        unknown = []
+        for kind, key in keys:
+            refused = self.fleet.refused_claim(kind, key, node, self.mono()) is not None
+            refused = refused or (kind == "node" and key != node.name)
+            subject_id = None if refused else self.registrar.subject_id(kind, key)
+            if subject_id is None and not refused:
+                unknown.append(SubjectEntry(0, kind, key, 0, "", "", {}))
+            result.append(subject_id)
+        if unknown:
+            ids = await self.registrar.subjects(node.node_id, unknown)
+            result = [
+                ids.get((kind, key), known) for (kind, key), known in zip(keys, result, strict=True)
+            ]
+        return result
+
+    # Records
+
+    def received(self, node: Node, batch: SampleBatch | EventBatch, count: int) -> None:
+        """A batch was taken into the node's log."""
+        self.stats.records += count
+        if isinstance(batch, SampleBatch):
+            self.stats.values += batch.samples.values.size
+        if self._journal is not None:
+            line = {"node": node.name, "epoch": batch.position.epoch, "seq": batch.position.seq}
+            self._journal.write(json.dumps({**line, "count": count}) + "\n")
+            self._journal.flush()
+
+    async def admit(self) -> None:
+        """Wait while more is uncommitted than memory allows."""
+        if not self._room.is_set():
+            await self._room.wait()
+
+    def measure_room(self) -> None:
+        """Open or close the door by what is uncommitted in all."""
+        pending = sum(log.pending_values for log in self.logs.values())
+        if pending > recorder.MAX_PENDING_VALUES:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    def event(
+        self,
+        node_id: int,
+        subject_id: int,
+        kind: str,
+        severity: str,
+        message: str,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """Note an event of the hub's own; it is written within a second."""
+        self._event_seq += 1
+        self.events.append(
+            EventRow(
+                subject_id=subject_id,
+                time_ms=self.now(),
+                node_id=node_id,
+                epoch=self.started_ms,
+                seq=self._event_seq,
+                ordinal=0,
+                kind=kind,
+                severity=severity,
+                code=0,
+                message=message,
+                data=data or {},
+            )
+        )
+
+    # Commands
+
+    def next_command(self) -> int:
+        """A number for a command, unique in this hub's life."""
+        self._commands += 1
+        return self._commands
+
+    def command_result(self, node: str, result: pb.CommandResult) -> None:
+        """An agent answered a command; an answer that nobody waits for is dropped."""
+        future = self._results.pop(result.id, None)
+        if future is not None and not future.done():
+            future.set_result(result)
+
+    # Readers
+
+    def snapshot(self) -> Snapshot:
+        """The newest published version of the fleet."""
+        return self.fleet.snapshot(self.now)
+
+    async def wait_change(self, version: int) -> int:
+        """The newest version, once it is another than ``version``."""
+        while self.fleet.version == version:
+            await self._published.wait()
+        return self.fleet.version
+
+    def pulse(self) -> None:
+        """Judge silence and skew, then make the present state the next version."""
+        came, went = self.fleet.settle(self.mono())
+        for node in came:
+            self._node_event(node, "node_up", "info", f"Node {node.name} is up.")
+        for node in went:
+            seconds = node.silence_ms() / 1000
+            text = f"Node {node.name} has sent nothing for {seconds:g} s."
+            self._node_event(node, "node_down", "critical", text)
+        for node in self.fleet.nodes.values():
+            skewed = node.skew_ms is not None and abs(node.skew_ms) > SKEW_LIMIT_MS
+            if skewed and node.skew_ms is not None and node.name not in self._skewed:
+                self._skewed.add(node.name)
+                text = (
+                    f"The clock of node {node.name} is {node.skew_ms / 1000:+.1f} s off the hub's."
+                )
+                self._node_event(node, "clock_skew", "warning", text)
+            elif not skewed and node.name in self._skewed:
+                self._skewed.discard(node.name)
+                text = f"The clock of node {node.name} agrees with the hub's again."
+                self._node_event(node, "clock_ok", "info", text)
+        before = self.fleet.version
+        self.fleet.publish()
+        if self.fleet.version != before:
+            self._published.set()
+            self._published = asyncio.Event()
+
+    def _node_event(self, node: Node, kind: str, severity: str, message: str) -> None:
+        subject_id = self.registrar.subject_id("node", node.name)
+        if subject_id is not None:
+            self.event(node.node_id, subject_id, kind, severity, message)
+
+
+def _position(position: Position) -> pb.Position:
+    return pb.Position(epoch=position.epoch, seq=position.seq)

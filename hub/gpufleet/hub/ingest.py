@@ -1,0 +1,125 @@
+"""The gRPC service that agents stream to: one coroutine reads a stream, one writes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from gpufleet.hub.core import Core
+from gpufleet.hub.intake import Refused, Session, check_hello
+from gpufleet.hub.store.errors import StoreError
+from gpufleet.hub.wire import WireError
+from gpufleet.proto import telemetry_pb2 as pb
+from gpufleet.proto import telemetry_pb2_grpc
+
+HELLO_SECONDS = 10.0
+MAX_MESSAGE_BYTES = 8 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
+    """``gpufleet.v1.Telemetry`` over the hub's core."""
+
+    def __init__(self, core: Core, version: str) -> None:
+        self._core = core
+        self._version = version
+
+    async def Stream(
+        self,
+        requests: AsyncIterator[pb.AgentMessage],
+        context: grpc.aio.ServicerContext[pb.AgentMessage, pb.HubMessage],
+    ) -> None:
+        """One agent's stream, until either end closes it."""
+        if self._core.stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "This hub is stopping.")
+        session: Session | None = None
+        try:
+            session = await self._greet(requests)
+            await self._converse(session, requests, context)
+        except WireError as error:
+            self._core.stats.refused_streams += 1
+            name = session.node.name if session else "-"
+            _log.warning("stream refused node=%s reason=%s", name, error)
+            refused = isinstance(error, Refused)
+            code = "FAILED_PRECONDITION" if refused else "INVALID_ARGUMENT"
+            await context.abort(grpc.StatusCode[code], str(error))
+        except StoreError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        finally:
+            if session is not None:
+                self._core.detach(session)
+        if session.superseded:
+            await context.abort(grpc.StatusCode.ABORTED, "A newer stream of this node took over.")
+
+    async def _converse(
+        self,
+        session: Session,
+        requests: AsyncIterator[pb.AgentMessage],
+        context: grpc.aio.ServicerContext[pb.AgentMessage, pb.HubMessage],
+    ) -> None:
+        """Read and write until the agent ends the stream or a newer one takes its place."""
+        reader = asyncio.create_task(self._read(session, requests))
+        writer = asyncio.create_task(self._write(session, context))
+        try:
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (reader, writer):
+                if task.done():
+                    task.result()
+        finally:
+            reader.cancel()
+            writer.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+
+    async def _greet(self, requests: AsyncIterator[pb.AgentMessage]) -> Session:
+        try:
+            first = await asyncio.wait_for(anext(requests), HELLO_SECONDS)
+        except (TimeoutError, StopAsyncIteration):
+            raise WireError("The stream did not begin with a hello.") from None
+        if first.WhichOneof("body") != "hello":
+            raise WireError("The stream did not begin with a hello.")
+        session = await self._core.attach(check_hello(first.hello, self._core.now()))
+        session.outgoing.put_nowait(self._core.welcome(session, self._version))
+        return session
+
+    async def _read(self, session: Session, requests: AsyncIterator[pb.AgentMessage]) -> None:
+        stats = self._core.stats
+        async for message in requests:
+            stats.messages += 1
+            if session.superseded:
+                return
+            await session.handle(message)
+
+    @staticmethod
+    async def _write(
+        session: Session, context: grpc.aio.ServicerContext[pb.AgentMessage, pb.HubMessage]
+    ) -> None:
+        while (message := await session.outgoing.get()) is not None:
+            await context.write(message)
+
+
+def server(core: Core, version: str) -> grpc.aio.Server:
+    """A gRPC server with the options that keep a flooding client from filling the hub's memory.
+
+    bdp_probe and lookahead_bytes: measured 52-64 MiB against 0.9-1.6 GB with the defaults.
+    """
+    options: list[tuple[str, Any]] = [
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 65_536),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+    made = grpc.aio.server(options=options)
+    telemetry_pb2_grpc.add_TelemetryServicer_to_server(  # type: ignore[no-untyped-call]
+        Telemetry(core, version), made
+    )
+    return made

@@ -1,0 +1,268 @@
+"""Opens the database: transactions, the lock against a second hub, the schema's version."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+
+from gpufleet.hub.store import tables
+from gpufleet.hub.store.errors import (
+    SchemaNewer,
+    SchemaOutdated,
+    StoreFailed,
+    StoreLocked,
+    StoreUnusable,
+)
+
+REVISION = "0001"
+"""The schema of tables.py: the newest file of gpufleet.migrations.versions."""
+
+BUSY_TIMEOUT_MS = 10_000
+
+
+class Database:
+    """An open database. Its methods are for any thread; writers take turns.
+
+    One hub at a time has a database, so one lock in this process orders all its writes: between
+    what a writer reads and what it writes nothing comes.
+    """
+
+    def __init__(self, engine: Engine, lock_fd: int | None = None) -> None:
+        self.engine = engine
+        self._lock_fd = lock_fd
+        self._writer = threading.Lock()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database; StoreFailed if it cannot."""
+        with _failing("read", self.engine.url), self.engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction: committed at the end, rolled back on any exception; or StoreFailed."""
+        with self._writer, _failing("write to", self.engine.url):
+            engine = self.engine.execution_options(gpufleet_writing=True)
+            with engine.begin() as connection:
+                yield connection
+
+    def instance(self) -> str:
+        """The UUID that was made with this database."""
+        with self.reading() as connection:
+            value = select(tables.meta.c.value).where(tables.meta.c.name == "instance")
+            return str(connection.execute(value).scalar_one())
+
+    def close(self) -> None:
+        """Let the database and its lock go."""
+        self.engine.dispose()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+
+def open_database(url: str, *, exclusive: bool = True) -> Database:
+    """Open ``sqlite:///PATH`` or ``postgresql+psycopg://…``, or say why not (StoreError).
+
+    A SQLite file is made and migrated here; a PostgreSQL database must have been migrated.
+    With ``exclusive`` no other hub can open the same SQLite file until ``close``; without it the
+    file must be there and up to date: it may be a running hub's.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed, exclusive)
+    database = Database(create_engine(parsed, pool_pre_ping=True))
+    try:
+        _check_schema(database, migrate_here=False)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def migrate(url: str) -> None:
+    """Bring a database to this program's schema (``gpufleet hub migrate``); idempotent."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        _open_sqlite(parsed, exclusive=True).close()
+        return
+    database = Database(create_engine(parsed))
+    try:
+        _check_schema(database, migrate_here=True)
+    finally:
+        database.close()
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreUnusable(
+            "The database URL cannot be read; write sqlite:////path/to/file or "
+            "postgresql+psycopg://user@host/name."
+        ) from error
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise StoreUnusable("The database URL names no file; write sqlite:////path/to/file.")
+    elif parsed.drivername != "postgresql+psycopg":
+        raise StoreUnusable(
+            f"Databases of kind {parsed.drivername} are not supported; use sqlite:///… or "
+            "postgresql+psycopg://…."
+        )
+    return parsed
+
+
+def _open_sqlite(url: URL, exclusive: bool) -> Database:
+    path = Path(os.path.realpath(str(url.database)))
+    if not path.parent.is_dir():
+        raise StoreUnusable(f"The folder {path.parent} does not exist; create it first.")
+    if path.is_dir():
+        raise StoreUnusable(f"{path} is a folder; name a file in it for the database.")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise StoreUnusable(
+            f"{path} cannot be written by this user; change its owner or choose another place."
+        )
+    if not exclusive and not path.exists():
+        raise StoreUnusable(f"There is no database at {path}; name the one that the hub uses.")
+    lock_fd = _lock(path) if exclusive else None
+    engine = create_engine(url.set(database=str(path)))
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    database = Database(engine, lock_fd)
+    try:
+        _check_schema(database, migrate_here=exclusive)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _lock(path: Path) -> int:
+    """An exclusive flock on the file beside the database; it ends with this process."""
+    try:
+        lock_fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnusable(f"{path}.lock cannot be opened: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock_fd)
+        raise StoreLocked(
+            f"Another hub uses {path}; stop it first or give this one another --database."
+        ) from error
+    return lock_fd
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # transactions begin in _begin_sqlite, not in the driver
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded by an empty database only
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -16384")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("gpufleet_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _check_schema(database: Database, *, migrate_here: bool) -> None:
+    """The schema's version is this program's afterwards, or the error says what to do."""
+    name = database.engine.url.render_as_string(hide_password=True)
+    try:
+        with database.engine.begin() as connection:
+            found = _revision(connection, name)
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(
+            error.orig, sqlite3.OperationalError
+        ):
+            raise StoreUnusable(
+                f"{database.engine.url.database} is not a SQLite database; "
+                "move it away or name another file."
+            ) from error
+        raise StoreUnusable(f"The database {name} cannot be opened: {_reason(error)}.") from error
+    if found == REVISION:
+        return
+    if found is not None and found > REVISION:
+        raise SchemaNewer(
+            f"The database {name} was written by a newer gpufleet (schema {found}, this program "
+            f"knows {REVISION}); run that version."
+        )
+    if not migrate_here:
+        raise SchemaOutdated(
+            f"The database {name} has schema {found or 'none'}, this program needs {REVISION}; "
+            "run: gpufleet hub migrate"
+        )
+    with database.writing() as connection:
+        _upgrade(connection)
+
+
+def _revision(connection: Connection, name: str) -> str | None:
+    """The schema's revision; ``None`` for an empty database; StoreUnusable for someone else's."""
+    found = set(inspect(connection).get_table_names())
+    if not found:
+        return None
+    if "alembic_version" not in found or not found & set(tables.metadata.tables):
+        raise StoreUnusable(
+            f"The database {name} holds tables that are not gpufleet's; name another database."
+        )
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # 80 ms and some MiB that an up-to-date hub does without
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "gpufleet:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    known = connection.execute(
+        select(tables.meta.c.value).where(tables.meta.c.name == "instance")
+    ).scalar()
+    if known is None:
+        connection.execute(
+            insert(tables.meta).values(name="instance", value=str(uuid.uuid4())),
+        )
+
+
+@contextlib.contextmanager
+def _failing(verb: str, url: URL) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreFailed(
+            f"The hub cannot {verb} {url.render_as_string(hide_password=True)}: {_reason(error)}."
+        ) from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise StoreFailed(
+            f"The connection to {url.render_as_string(hide_password=True)} was lost."
+        ) from error
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    text = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return text[0].rstrip(".") if text else type(error).__name__

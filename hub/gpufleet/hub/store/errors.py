@@ -1,0 +1,40 @@
+"""What can go wrong between the hub and its database, each with one sentence for people.
+
+StoreError
+├── StoreUnusable        the place cannot hold a database, or what is there is none of ours
+├── StoreLocked          another hub has it
+├── SchemaOutdated       it must be migrated first
+├── SchemaNewer          a newer gpufleet wrote it
+└── StoreFailed          a call failed (full disk, lost connection): a retry can help
+HistoryError             the question makes no sense (a ValueError)
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The database is not usable now; the text says why and what to do."""
+
+
+class StoreUnusable(StoreError):
+    """The database's place is wrong: no such folder, no permission, not a database of ours."""
+
+
+class StoreLocked(StoreError):
+    """Another hub has the database open."""
+
+
+class SchemaOutdated(StoreError):
+    """The database must be migrated before it can be used."""
+
+
+class SchemaNewer(StoreError):
+    """The database was written by a newer gpufleet."""
+
+
+class StoreFailed(StoreError):
+    """A call failed half-way and was rolled back; the same call may succeed later."""
+
+
+class HistoryError(ValueError):
+    """A range, number of points or cursor that has no answer; the text says which and why."""

@@ -1,0 +1,122 @@
+"""The schema: what is kept in SQL, on SQLite and on PostgreSQL alike.
+
+History tables (``samples``, ``events``) can be partitioned and distributed later without change:
+their primary keys begin with subject_id and hold the time, ids are bigint, there are no foreign
+keys, triggers or further unique keys, and a subject's id never changes.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+
+metadata = MetaData()
+
+_id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""Facts of this database; ``instance`` is a UUID made with it."""
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("machine_id", String(255), nullable=False),
+    Column("boot_id", String(255), nullable=False),
+    Column("agent_version", String(64), nullable=False),
+    Column("method", String(32), nullable=False),
+    Column("interval_ms", Integer, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    UniqueConstraint("name", name="nodes_name_key"),
+)
+"""Nodes by name. (epoch, seq): everything the node recorded up to there is committed."""
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("node_id", BigInteger, nullable=False),
+    Column("parent_id", BigInteger, nullable=True),
+    Column("subject_index", Integer, nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    UniqueConstraint("kind", "key", name="subjects_kind_key_key"),
+    Index("subjects_node_id", "node_id"),
+)
+"""GPUs, MIG devices and nodes; a GPU that moves changes its node_id."""
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("subject_id", BigInteger, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("span_ms", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("subject_id", "start", name="samples_pkey"),
+    Index(
+        "samples_to_merge",
+        "start",
+        "subject_id",
+        sqlite_where=text("span_ms = 60000"),
+        postgresql_where=text("span_ms = 60000"),
+    ),
+)
+"""Chunks (codec.py) of every tick in [start, start + span_ms): a minute's, later an hour's.
+
+``start`` is a multiple of the span. The first minute of an hour and the hour share their key.
+"""
+
+events = Table(
+    "events",
+    metadata,
+    Column("subject_id", BigInteger, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("node_id", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("code", BigInteger, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    PrimaryKeyConstraint(
+        "subject_id", "time_ms", "node_id", "epoch", "seq", "ordinal", name="events_pkey"
+    ),
+    Index("events_time", "time_ms"),
+    Index("events_node_time", "node_id", "time_ms"),
+    sqlite_with_rowid=False,
+)
+"""What happened, as the node (or the hub about the node) numbered it."""

@@ -1,0 +1,204 @@
+"""Writes flushes: the chunks, events and watermarks of whole nodes, the same twice as once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
+
+from gpufleet.hub.store.chunk import union
+from gpufleet.hub.store.codec import CodecError, EncodedChunk, decode_chunk, encode_chunk
+from gpufleet.hub.store.dialect import batches, insert_or_ignore, upsert
+from gpufleet.hub.store.grid import SubjectSamples, hour_of
+from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, events, nodes, samples
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event. Its identity is (subject_id, time_ms, node_id, epoch, seq, ordinal).
+
+    (epoch, seq) is the record in which the node sent it, ``ordinal`` its place in that record;
+    the hub numbers its own events in an epoch of its own.
+    """
+
+    subject_id: int
+    time_ms: int
+    node_id: int
+    epoch: int
+    seq: int
+    ordinal: int
+    kind: str
+    severity: str
+    message: str
+    code: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFlush:
+    """All of a node that is to be committed at once.
+
+    (epoch, seq) is the last record that is in here or was committed before; (0, 0) leaves the
+    watermark as it is.
+    """
+
+    node_id: int
+    epoch: int
+    seq: int
+    last_seen_ms: int
+    chunks: Sequence[SubjectSamples] = ()
+    events: Sequence[EventRow] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    span_ms: int
+    chunk: EncodedChunk
+
+
+_Key = tuple[int, int]
+
+
+def write_flushes(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
+    """Write flushes of any nodes in the transaction of ``Database.writing``.
+
+    A chunk joins the stored one of its minute, or of its hour once that is merged; of a tick that
+    is stored already the stored sample stays. Events that are there stay. Watermarks only rise.
+    """
+    _write_chunks(connection, flushes)
+    rows = [_event_values(event) for flush in flushes for event in flush.events]
+    if rows:
+        connection.execute(insert_or_ignore(connection, events), rows)
+    _raise_watermarks(connection, flushes)
+
+
+def _write_chunks(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
+    pending: dict[_Key, list[EncodedChunk]] = {}
+    for flush in flushes:
+        for part in flush.chunks:
+            pending.setdefault((part.subject_id, part.start_ms), []).append(part.chunk)
+    if not pending:
+        return
+    stored = _stored(connection, pending)
+    parts: dict[_Key, tuple[int, list[EncodedChunk]]] = {}
+    for (subject_id, start_ms), chunks in pending.items():
+        key = subject_id, hour_of(start_ms)
+        span_ms = HOUR_MS
+        if key not in stored or stored[key].span_ms != HOUR_MS:
+            key, span_ms = (subject_id, start_ms), MINUTE_MS
+        if key not in parts:
+            parts[key] = span_ms, [stored[key].chunk] if key in stored else []
+        parts[key][1].extend(chunks)
+    connection.execute(
+        upsert(connection, samples, ("subject_id", "start"), ("span_ms", "count", "data")),
+        [
+            chunk_values(key, span_ms, joined(key, chunks))
+            for key, (span_ms, chunks) in parts.items()
+        ],
+    )
+
+
+def _stored(connection: Connection, keys: Mapping[_Key, object]) -> dict[_Key, _Row]:
+    """Rows into which chunks of ``keys`` (subject, minute) go: of that minute, or merged hours."""
+    minutes: dict[int, set[int]] = {}
+    for subject_id, start_ms in keys:
+        minutes.setdefault(subject_id, set()).add(start_ms)
+    alike: dict[frozenset[int], list[int]] = {}
+    for subject_id, starts in minutes.items():
+        alike.setdefault(frozenset(starts), []).append(subject_id)
+    found: dict[_Key, _Row] = {}
+    for common, subject_ids in alike.items():
+        for some_subjects in batches(subject_ids):
+            for some_starts in batches(sorted(common)):
+                found.update(_stored_rows(connection, some_subjects, some_starts))
+    return found
+
+
+def _stored_rows(
+    connection: Connection, subject_ids: list[int], minutes: list[int]
+) -> Iterator[tuple[_Key, _Row]]:
+    hours = {hour_of(minute) for minute in minutes}
+    # Every start stands in one IN list, so that (subject_id, start) seeks on the primary key.
+    query = select(
+        samples.c.subject_id, samples.c.start, samples.c.span_ms, samples.c.count, samples.c.data
+    ).where(
+        samples.c.subject_id.in_(subject_ids),
+        samples.c.start.in_(sorted(hours.union(minutes))),
+        or_(samples.c.span_ms == HOUR_MS, samples.c.start.in_(minutes)),
+    )
+    for subject_id, start, span_ms, count, data in connection.execute(query):
+        yield (subject_id, start), _Row(span_ms, EncodedChunk(data, count))
+
+
+def joined(key: _Key, chunks: Sequence[EncodedChunk]) -> EncodedChunk:
+    """The union of chunks, the first wins. One that is damaged is lost, and the log says so."""
+    if len(chunks) == 1:
+        return chunks[0]
+    readable = []
+    for chunk in chunks:
+        try:
+            readable.append(decode_chunk(chunk.data))
+        except CodecError as error:
+            log.error("stored chunk unreadable subject_id=%s start=%s: %s", *key, error)
+    return encode_chunk(union(*readable)) if readable else chunks[0]
+
+
+def chunk_values(key: _Key, span_ms: int, chunk: EncodedChunk) -> dict[str, object]:
+    """A row of ``samples``."""
+    subject_id, start = key
+    return {
+        "subject_id": subject_id,
+        "start": start,
+        "span_ms": span_ms,
+        "count": chunk.count,
+        "data": chunk.data,
+    }
+
+
+def _event_values(event: EventRow) -> dict[str, object]:
+    return {
+        "subject_id": event.subject_id,
+        "time_ms": event.time_ms,
+        "node_id": event.node_id,
+        "epoch": event.epoch,
+        "seq": event.seq,
+        "ordinal": event.ordinal,
+        "kind": event.kind,
+        "severity": event.severity,
+        "code": event.code,
+        "message": event.message,
+        "data": dict(event.data),
+    }
+
+
+_RAISE = (
+    update(nodes)
+    .where(
+        nodes.c.id == bindparam("node"),
+        or_(
+            nodes.c.epoch < bindparam("new_epoch"),
+            and_(nodes.c.epoch == bindparam("new_epoch"), nodes.c.seq < bindparam("new_seq")),
+        ),
+    )
+    .values(epoch=bindparam("new_epoch"), seq=bindparam("new_seq"))
+)
+_SEEN = (
+    update(nodes)
+    .where(nodes.c.id == bindparam("node"), nodes.c.last_seen_ms < bindparam("seen_ms"))
+    .values(last_seen_ms=bindparam("seen_ms"))
+)
+
+
+def _raise_watermarks(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
+    marks = [
+        {"node": flush.node_id, "new_epoch": flush.epoch, "new_seq": flush.seq} for flush in flushes
+    ]
+    seen = [{"node": flush.node_id, "seen_ms": flush.last_seen_ms} for flush in flushes]
+    if marks:
+        connection.execute(_RAISE, marks)
+        connection.execute(_SEEN, seen)

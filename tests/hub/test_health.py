@@ -1,0 +1,353 @@
+"""Health of the fleet: the quick look hides nothing, and time is told without being asked often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpufleet.alerting.health import (
+    INPUTS,
+    NO_EXTRAS,
+    Extras,
+    Health,
+    HealthHistory,
+    assess,
+    expired,
+    note_fault,
+    note_xid,
+    observe,
+)
+from gpufleet.hub.health import Change, FleetHealth
+from gpufleet.proto.catalog import BY_NAME, metrics
+
+ROWS = {metric.id: row for row, metric in enumerate(metrics())}
+FACTS: list[Mapping[str, Any]] = [
+    {
+        "slowdown_temperature_celsius": 90,
+        "shutdown_temperature_celsius": 95,
+        "max_operating_temperature_celsius": 87,
+        "memory_max_temperature_celsius": 95,
+        "pcie_link_generation_max": 5,
+        "pcie_link_width_max": 16,
+    },
+    {
+        "slowdown_margin_celsius": -2,
+        "shutdown_margin_celsius": -5,
+        "max_operating_margin_celsius": 0,
+        "pcie_link_generation_max": 4,
+    },
+    {"max_operating_temperature_celsius": 101, "max_operating_margin_celsius": 9},
+    {},
+]
+CALM = {
+    "utilization_ratio": 0.5,
+    "temperature_celsius": 55,
+    "energy_joules_total": 100,
+    "pcie_replay_total": 3,
+    "nvlink_errors_total": 0,
+    "throttle_reasons": 4,
+}
+START_MS = 1_700_000_000_000
+
+
+class Fleet:
+    """GPUs with values as the hub has them, beside one history a GPU that is never dropped."""
+
+    def __init__(self, gpus: int, facts: list[Mapping[str, Any]] = FACTS) -> None:
+        self.facts = [facts[slot % len(facts)] for slot in range(gpus)]
+        self.values = np.full((len(ROWS), gpus), np.nan)
+        self.tick_ms = np.zeros(gpus, np.int64)
+        self.faults: dict[int, str] = {}
+        self.now_ms = START_MS
+        self.fleet = FleetHealth()
+        self.whole = [HealthHistory() for _ in range(gpus)]
+        self.judged: list[Health] = [Health(None)] * gpus
+        self.told: list[Health] = [Health(None)] * gpus
+        for slot, found in enumerate(self.facts):
+            self.fleet.set_subject(slot, f"GPU-{slot}", found)
+
+    def sample(self, slot: int, sample: Mapping[str, float]) -> None:
+        self.values[:, slot] = np.nan
+        for name, value in sample.items():
+            self.values[ROWS[BY_NAME[name].id], slot] = value
+        self.tick_ms[slot] = self.now_ms
+
+    def sample_all(self, sample: Mapping[str, float]) -> None:
+        for slot in range(len(self.facts)):
+            self.sample(slot, sample)
+
+    def xid(self, slot: int, code: int) -> None:
+        self.fleet.note_xid(slot, code, self.now_ms)
+        self.whole[slot] = note_xid(self.whole[slot], code, self.now_ms)
+
+    def update(self) -> list[Change]:
+        changes = self.fleet.update(
+            self.values, ROWS, self.tick_ms, self.now_ms, faults=self.faults
+        )
+        for slot, before, after in changes:
+            assert self.told[slot] == before != after
+            self.told[slot] = after
+        return changes
+
+    def judge_all(self) -> None:
+        """What the pure function says of every GPU, with its whole history."""
+        for slot, facts in enumerate(self.facts):
+            column = self.values[:, slot]
+            sample = {
+                name: float(column[ROWS[BY_NAME[name].id]])
+                for name in INPUTS
+                if not np.isnan(column[ROWS[BY_NAME[name].id]])
+            }
+            fault = self.faults.get(slot)
+            history = note_fault(self.whole[slot], fault, self.now_ms)
+            tick_ms = int(self.tick_ms[slot])
+            if tick_ms:
+                history = observe(history, facts, sample, tick_ms)
+            self.whole[slot] = expired(history, self.now_ms)
+            self.judged[slot] = assess(facts, sample, fault, self.whole[slot], self.now_ms)
+
+
+READINGS: dict[str, st.SearchStrategy[float]] = {
+    "utilization_ratio": st.sampled_from([0, 0.5, 0.51, 1]),
+    "temperature_celsius": st.integers(50, 110),
+    "memory_temperature_celsius": st.integers(90, 100),
+    "temperature_margin_celsius": st.integers(-8, 14),
+    "energy_joules_total": st.sampled_from([100, 200, 1]),
+    "fan_speed_ratio": st.sampled_from([0, 0.3]),
+    "pcie_link_generation": st.integers(1, 5),
+    "pcie_link_width": st.sampled_from([8, 16]),
+    "pcie_replay_total": st.sampled_from([0, 3, 4, 20, 100]),
+    "nvlink_errors_total": st.sampled_from([0, 1, 7000]),
+    "ecc_uncorrected_volatile_total": st.integers(0, 1),
+    "remapped_rows_uncorrectable": st.sampled_from([0, 1, 512]),
+    "remapped_rows_pending": st.integers(0, 1),
+    "remapped_rows_failed": st.integers(0, 1),
+    "retired_pages_single_bit": st.sampled_from([0, 31, 32, 63]),
+    "retired_pages_double_bit": st.sampled_from([0, 31, 32]),
+    "retired_pages_pending": st.integers(0, 1),
+    "recovery_action": st.sampled_from([0, 3, 9]),
+    "sram_threshold_exceeded": st.integers(0, 1),
+    "throttle_reasons": st.sampled_from([4, 0x8, 0x20, 0x40, 0x80, 1 << 40]),
+    "power_watts": st.just(300),
+}
+
+
+@st.composite
+def deviations(draw: st.DrawFn) -> dict[str, float | None]:
+    """A few readings that differ from calm ones; ``None`` is absent."""
+    names = draw(st.lists(st.sampled_from(sorted(READINGS)), max_size=3, unique=True))
+    return {name: draw(st.none() | READINGS[name]) for name in names}
+
+
+moments = st.lists(
+    st.tuples(
+        st.sampled_from([1000, 1000, 5000, 30_000, 50_000, 700_000, 4_000_000]),
+        st.lists(st.none() | deviations(), min_size=4, max_size=4),
+        st.lists(
+            st.sampled_from([None, None, None, None, "lost", "hung", "error"]),
+            min_size=4,
+            max_size=4,
+        ),
+        st.none() | st.tuples(st.integers(0, 3), st.sampled_from([13, 79, 94, 109, 154, 9000])),
+    ),
+    max_size=15,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(moments)
+def test_the_quick_look_says_what_the_whole_judgement_says(moments: list[Any]) -> None:
+    fleet = Fleet(4)
+    for step_ms, looks, faults, xid in moments:
+        fleet.now_ms += step_ms
+        for slot, look in enumerate(looks):
+            if look is not None:
+                changed = {**CALM, **look}
+                fleet.sample(slot, {k: v for k, v in changed.items() if v is not None})
+        fleet.faults = {slot: fault for slot, fault in enumerate(faults) if fault is not None}
+        if xid is not None:
+            fleet.xid(*xid)
+        fleet.update()
+        fleet.judge_all()
+        assert fleet.told == fleet.judged
+        assert [fleet.fleet.health(slot) for slot in range(4)] == fleet.judged
+        levels = [None if np.isnan(v) else int(v) for v in fleet.fleet.levels.tolist()]
+        assert levels == [health.level for health in fleet.judged]
+        for slot in fleet.fleet.open_histories():
+            assert fleet.fleet.open_histories()[slot] == fleet.whole[slot]
+
+
+def test_a_calm_fleet_is_healthy_and_nothing_is_remembered_of_it() -> None:
+    fleet = Fleet(50)
+    fleet.sample_all(CALM)
+    assert {after for _, _, after in fleet.update()} == {Health(0)}
+    for _ in range(5):
+        fleet.now_ms += 1000
+        fleet.sample_all(CALM)
+        assert fleet.update() == []
+    assert not fleet.fleet.open_histories()
+
+
+def test_a_gpu_without_a_sample_has_no_level() -> None:
+    fleet = Fleet(2)
+    fleet.sample(0, CALM)
+    fleet.update()
+    assert fleet.fleet.health(0) == Health(0)
+    assert fleet.fleet.health(1) == Health(None)
+    assert np.isnan(fleet.fleet.levels[1])
+
+
+def test_a_level_that_the_hub_wrote_itself_is_not_a_reading() -> None:
+    fleet = Fleet(1)
+    fleet.sample(0, {"health": 0, "memory_used_ratio": 0.5})
+    fleet.update()
+    assert fleet.fleet.health(0) == Health(None)
+
+
+def test_an_xid_ends_by_itself_while_the_gpu_sends_nothing() -> None:
+    fleet = Fleet(1)
+    fleet.sample_all(CALM)
+    fleet.update()
+    fleet.xid(0, 63)
+    assert [after.level for _, _, after in fleet.update()] == [1]
+    fleet.now_ms += 3_599_999
+    assert fleet.update() == []
+    fleet.now_ms += 1000
+    assert [after.level for _, _, after in fleet.update()] == [0]
+
+
+def test_the_last_level_stands_while_there_is_no_sample() -> None:
+    fleet = Fleet(1)
+    fleet.sample(0, {**CALM, "temperature_celsius": 88})
+    fleet.update()
+    hot = fleet.fleet.health(0)
+    assert hot.level == 2
+    fleet.values[:] = np.nan
+    for _ in range(5):
+        fleet.now_ms += 60_000
+        assert fleet.update() == []
+    assert fleet.fleet.health(0) == hot
+
+
+def test_a_hang_becomes_critical_after_three_polls_without_any_sample() -> None:
+    fleet = Fleet(1)
+    fleet.sample_all(CALM)
+    fleet.update()
+    fleet.faults = {0: "hung"}
+    levels = []
+    for _ in range(5):
+        fleet.now_ms += 1000
+        fleet.update()
+        levels.append(fleet.fleet.health(0).level)
+    assert levels == [1, 1, 1, 3, 3]
+
+
+def test_a_fault_is_seen_at_once_and_gone_at_once() -> None:
+    fleet = Fleet(1)
+    fleet.sample_all(CALM)
+    fleet.update()
+    fleet.faults = {0: "no_permission"}
+    assert [after.level for _, _, after in fleet.update()] == [1]
+    fleet.faults = {}
+    assert [after.level for _, _, after in fleet.update()] == [0]
+
+
+def test_a_slot_with_another_gpu_begins_from_nothing() -> None:
+    fleet = Fleet(1)
+    fleet.sample(0, {**CALM, "temperature_celsius": 88})
+    fleet.xid(0, 79)
+    fleet.update()
+    assert fleet.fleet.health(0).level == 3
+    fleet.fleet.set_subject(0, "GPU-other", {})
+    assert fleet.fleet.health(0) == Health(None)
+    assert not fleet.fleet.open_histories()
+
+
+def test_new_thresholds_count_without_a_new_sample() -> None:
+    fleet = Fleet(1, [{}])
+    fleet.sample(0, {**CALM, "temperature_celsius": 88})
+    fleet.update()
+    assert fleet.fleet.health(0).level == 0
+    fleet.fleet.set_subject(0, "GPU-0", {"max_operating_temperature_celsius": 80})
+    assert [after.level for _, _, after in fleet.update()] == [2]
+
+
+def test_a_slot_that_is_not_a_gpu_is_never_judged() -> None:
+    fleet = Fleet(2)
+    fleet.fleet.remove(1)
+    fleet.sample_all({**CALM, "recovery_action": 1})
+    assert [slot for slot, _, _ in fleet.update()] == [0]
+    with pytest.raises(KeyError):
+        fleet.fleet.note_xid(1, 79, 0)
+
+
+def test_slots_that_were_not_said_to_have_changed_wait() -> None:
+    fleet = Fleet(2)
+    fleet.sample_all(CALM)
+    changes = fleet.fleet.update(
+        fleet.values,
+        ROWS,
+        fleet.tick_ms,
+        fleet.now_ms,
+        faults={},
+        changed=np.array([False, True]),
+    )
+    assert [slot for slot, _, _ in changes] == [1]
+    assert [slot for slot, _, _ in fleet.update()] == [0]
+
+
+def test_values_may_have_fewer_columns_than_there_are_slots_yet() -> None:
+    fleet = Fleet(2)
+    fleet.sample_all(CALM)
+    fleet.xid(1, 79)
+    narrow = fleet.fleet.update(
+        fleet.values[:, :1], ROWS, fleet.tick_ms[:1], fleet.now_ms, faults={1: "lost"}
+    )
+    assert [slot for slot, _, _ in narrow] == [0]
+    changes = fleet.fleet.update(
+        fleet.values, ROWS, fleet.tick_ms, fleet.now_ms, faults={1: "lost"}
+    )
+    assert [(slot, after.level) for slot, _, after in changes] == [(1, 3)]
+
+
+def test_latches_survive_a_restart_that_restores_them() -> None:
+    fleet = Fleet(1)
+    fleet.sample_all(CALM)
+    fleet.xid(0, 79)
+    fleet.update()
+    again = Fleet(1)
+    again.now_ms = fleet.now_ms + 60_000
+    for slot, history in fleet.fleet.open_histories().items():
+        again.fleet.restore(slot, history)
+    again.sample_all(CALM)
+    again.update()
+    assert again.fleet.health(0).level == 3
+    again.fleet.acknowledge(0, again.now_ms)
+    assert [after.level for _, _, after in again.update()] == [0]
+
+
+def test_a_reset_that_the_hub_heard_of_clears_an_xid() -> None:
+    fleet = Fleet(1)
+    fleet.sample_all(CALM)
+    fleet.xid(0, 95)
+    fleet.update()
+    fleet.fleet.note_reset(0, fleet.now_ms + 1)
+    assert [after.level for _, _, after in fleet.update()] == [0]
+
+
+def test_findings_beside_metrics_count_until_they_are_taken_back() -> None:
+    fleet = Fleet(1)
+    fleet.sample_all(CALM)
+    fleet.update()
+    fleet.fleet.set_extras(0, Extras(inforom_valid=False))
+    assert [after.level for _, _, after in fleet.update()] == [2]
+    fleet.now_ms += 1000
+    fleet.sample_all(CALM)
+    assert fleet.update() == []
+    fleet.fleet.set_extras(0, NO_EXTRAS)
+    assert [after.level for _, _, after in fleet.update()] == [0]
