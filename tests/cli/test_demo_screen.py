@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gpufleet.agent.sim import SimCollector
 from gpufleet.cli import demo_plan, demo_screen
 from gpufleet.cli.demo_plan import Plan
 from gpufleet.cli.demo_screen import Fleet, Pen
@@ -150,5 +151,4 @@ def test_a_plan_has_as_many_nodes_as_asked_for_and_troubles_only_gpus_that_it_ha
     assert len({node.name for node in nodes}) == count
     assert [node.gpus for node in nodes if node.gpus is None] == ([None] if real else [])
     for node in nodes:
-        if node.scenario:
-            assert int(node.scenario.split("@")[0].split(":")[1]) < gpus
+        SimCollector(node.name, node.gpus or 0, scenario=node.scenario)  # or ScenarioError

@@ -58,7 +58,7 @@ def nodes(count: int, gpus: int, real: str | None) -> tuple[Node, ...]:
     for number in numbers:
         name, scenario, watch = f"node-{number}", "", ""
         if number == numbers[0]:
-            scenario = "overheat:0"
+            scenario = "demo"
             watch = f"{name} GPU 0 overheats after half a minute, and again and again"
         elif number == numbers[-1]:
             lost = min(2, gpus - 1)
