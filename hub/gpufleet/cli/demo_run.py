@@ -146,15 +146,18 @@ class Demo:
         """Prints rows and changes until it is told to end or the time is over."""
         end = time.monotonic() + seconds if seconds is not None else float("inf")
         next_look = next_row = time.monotonic()
-        rows = 0
+        rows, trouble = 0, ""
         while (now := time.monotonic()) < end:
             if now >= next_look:
                 next_look = now + LOOK_SECONDS
                 try:
                     after = look(self.plan)
                 except HubSilent as silence:
-                    self._say(f"the hub gave no answer: {silence}")
+                    if str(silence) != trouble:
+                        trouble = str(silence)
+                        self._say(f"the hub gave no answer: {trouble}")
                 else:
+                    trouble = ""
                     for line in demo_screen.changes(before, after, self.pen):
                         self._say(line)
                     before = after
