@@ -11,13 +11,15 @@ from typing import Any, TextIO
 
 from gpufleet.hub import recorder
 from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
+from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.intake import Refused, Registration, Session
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
-from gpufleet.hub.views import Snapshot
+from gpufleet.hub.views import HealthView, Snapshot
 from gpufleet.proto import telemetry_pb2 as pb
+from gpufleet.proto.catalog import HEALTH_STATES
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
@@ -43,6 +45,7 @@ class Core:
 
     def __init__(self, registrar: Registrar, journal: TextIO | None = None) -> None:
         self.fleet = Fleet()
+        self.health = FleetHealth()
         self.registrar = registrar
         self.logs: dict[int, NodeLog] = {}
         self.sessions: dict[str, Session] = {}
@@ -190,21 +193,27 @@ class Core:
             if entry.kind == "gpu"
         ]
         ids = await self.registrar.subjects(node.node_id, accepted)
+        before = set(node.slots)
         self.fleet.set_inventory(
             node,
             [replace(entry, subject_id=ids[(entry.kind, entry.key)]) for entry in accepted],
         )
+        for slot in before.difference(node.slots):
+            self.health.remove(slot)
+        for slot in node.slots:
+            subject = self.fleet.subjects[slot]
+            if subject is not None and subject.kind == "gpu":
+                interval = node.interval_ms
+                self.health.set_subject(slot, subject.key, subject.facts, interval_ms=interval)
         for entry, owner_id in moved:
             if owner_id is not None and owner_id != node.node_id:
-                before = next(
-                    (n.name for n in self.fleet.nodes.values() if n.node_id == owner_id), "?"
-                )
+                names = (n.name for n in self.fleet.nodes.values() if n.node_id == owner_id)
                 self.event(
                     node.node_id,
                     ids[(entry.kind, entry.key)],
                     "gpu_moved",
                     "info",
-                    f"GPU {entry.key} moved from node {before} to {node.name}.",
+                    f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
                 )
 
     async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
@@ -248,10 +257,18 @@ class Core:
         self.stats.records += count
         if isinstance(batch, SampleBatch):
             self.stats.values += batch.samples.values.size
+        else:
+            self._note_xids(batch)
         if self._journal is not None:
             line = {"node": node.name, "epoch": batch.position.epoch, "seq": batch.position.seq}
             self._journal.write(json.dumps({**line, "count": count}) + "\n")
             self._journal.flush()
+
+    def _note_xids(self, batch: EventBatch) -> None:
+        for event in batch.events:
+            slot = self.fleet.slot_of_id.get(event.subject_id)
+            if event.kind == "xid" and slot is not None and self.fleet.is_gpu[slot]:
+                self.health.note_xid(slot, event.code, event.time_ms)
 
     async def admit(self) -> None:
         """Wait while more is uncommitted than memory allows."""
@@ -339,11 +356,35 @@ class Core:
                 self._skewed.discard(node.name)
                 text = f"The clock of node {node.name} agrees with the hub's again."
                 self._node_event(node, "clock_ok", "info", text)
+        self._judge()
         before = self.fleet.version
         self.fleet.publish()
         if self.fleet.version != before:
             self._published.set()
             self._published = asyncio.Event()
+
+    def _judge(self) -> None:
+        """Health of every GPU with a new sample or fault; a change of level is an event."""
+        fleet = self.fleet
+        count = len(fleet.subjects)
+        faults = {slot: state for slot, state in fleet.faults.items() if fleet.is_gpu[slot]}
+        changes = self.health.update(
+            fleet.values[:, :count], fleet.rows, fleet.tick_ms[:count], self.now(), faults=faults
+        )
+        for slot, before, after in changes:
+            fleet.set_health(slot, HealthView(after.level, after.reasons))
+            subject = fleet.subjects[slot]
+            if subject is None or before.level == after.level or after.level is None:
+                continue
+            if before.level is None and after.level == 0:
+                continue
+            name = HEALTH_STATES[after.level]
+            text = f"GPU {subject.index} of {subject.node} is {name}"
+            text += f": {' '.join(after.reasons)}" if after.reasons else "."
+            severity = ("info", "info", "warning", "critical")[after.level]
+            owner = fleet.owner[slot].node_id
+            data = {"level": after.level, "before": before.level}
+            self.event(owner, subject.subject_id, "health_changed", severity, text, data)
 
     def _node_event(self, node: Node, kind: str, severity: str, message: str) -> None:
         subject_id = self.registrar.subject_id("node", node.name)

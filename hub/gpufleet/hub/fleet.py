@@ -123,6 +123,9 @@ class Fleet:
     def __init__(self, capacity: int = 256) -> None:
         self.rows: dict[int, int] = {m.id: i for i, m in enumerate(catalog.metrics())}
         self._frozen_rows = MappingProxyType(self.rows)
+        self._agent_rows = np.array(
+            [self.rows[m.id] for m in catalog.metrics() if m.source is catalog.Source.AGENT]
+        )
         self.capacity = capacity
         self.values = np.full((len(self.rows), capacity), np.nan)
         self.tick_ms = np.zeros(capacity, np.int64)
@@ -135,6 +138,9 @@ class Fleet:
         self.slots: dict[tuple[str, str], int] = {}
         self.owner: dict[int, Node] = {}
         """Slot → the node that speaks for it."""
+        self.faults: dict[int, str] = {}
+        """Slot → state of its fault."""
+        self.slot_of_id: dict[int, int] = {}
         self.processes: dict[str, tuple[ProcessView, ...]] = {}
         self.processes_time_ms: dict[str, int] = {}
         self.version = 0
@@ -180,6 +186,7 @@ class Fleet:
                 previous.slots = tuple(s for s in previous.slots if s != slot)
                 previous.places += 1
             self.owner[slot] = node
+            self.slot_of_id[entry.subject_id] = slot
             self.silence_ms[slot] = node.silence_ms()
             self.is_gpu[slot] = entry.kind == "gpu"
             if entry.kind == "node":
@@ -211,6 +218,7 @@ class Fleet:
         self.subjects[slot] = None
         self.is_gpu[slot] = False
         self.owner.pop(slot, None)
+        self.faults.pop(slot, None)
 
     def _grow(self) -> None:
         extra = self.capacity
@@ -271,8 +279,7 @@ class Fleet:
 
     def start_layout(self, binding: Binding) -> None:
         """A node's samples now come in this layout: columns it has no more become absent."""
-        for slot in binding.live_slots:
-            self.values[:, slot] = np.nan
+        self.values[np.ix_(self._agent_rows, binding.live_slots)] = np.nan
 
     def apply(self, binding: Binding, samples: Samples, now_mono: int, now_ms: int) -> None:
         """Take the last tick of a message as the newest values of its subjects."""
@@ -308,6 +315,10 @@ class Fleet:
             subject = self.subjects[slot]
             if subject is not None:
                 fault = faults.get((subject.kind, subject.key))
+                if fault is None:
+                    self.faults.pop(slot, None)
+                else:
+                    self.faults[slot] = fault.state
                 if fault != subject.fault:
                     self.subjects[slot] = replace(subject, fault=fault)
                     self._changed()

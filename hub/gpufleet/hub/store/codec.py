@@ -38,7 +38,9 @@ from gpufleet.hub.store.chunk import Bools, Chunk, Column, Ints
 MAGIC = b"GFC"
 VERSION = 1
 LEVEL = 3
-MAX_RAW_BYTES = 64 * 1024 * 1024
+MAX_VALUES = 1 << 23
+"""No chunk has more ticks times columns: an hour at 1 s has room for two thousand columns."""
+MAX_RAW_BYTES = 8 * MAX_VALUES
 """No chunk is larger before compression; a blob that says otherwise is damaged."""
 
 _OUTER = struct.Struct("<3sBI")
@@ -167,7 +169,7 @@ def _encode_partly_taken(
 ) -> list[EncodedChunk | None]:
     """Subjects read at every tick together, each of the others on the ticks at which it was."""
     whole: Bools = np.asarray(taken.all(axis=0))
-    starts = np.concatenate((np.zeros(1, np.int64), layout.ends[:-1]))
+    starts = np.concatenate((np.zeros(1, np.int64), layout.ends))[:-1]
     sizes = layout.ends - starts
     chunks: list[EncodedChunk | None] = [None] * len(whole)
     rows = np.repeat(whole, sizes)
@@ -210,7 +212,7 @@ def _encode(
     rows = np.concatenate((ticks[np.newaxis], columns))
     width, deltas, base, slope, residuals = _residuals(rows)
 
-    starts = np.concatenate((np.zeros(1, np.int64), ends[:-1]))
+    starts = np.concatenate((np.zeros(1, np.int64), ends))[:-1]
     steps = np.diff(ids, prepend=0)
     steps[starts[starts < ends]] = ids[starts[starts < ends]]
     directory = np.empty((_DIRECTORY_ROWS, len(rows)), np.uint8)
@@ -231,6 +233,8 @@ def _encode(
 
     chunks = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        if count * (end - start + 1) > MAX_VALUES:
+            raise ValueError(f"{count} ticks of {end - start} metrics are too many for a chunk")
         parts = [
             _INNER.pack(count, end - start + 1),
             np.concatenate((directory[:, :1], directory[:, start + 1 : end + 1]), axis=1).tobytes(),
@@ -294,9 +298,14 @@ def _byte_rows(words: NDArray[np.uint64]) -> _Bytes:
     return octets.reshape(-1, 8).T
 
 
+def _words(octets: _Bytes) -> _Words:
+    """(8, K) bytes, lowest first, as (K,) words."""
+    return np.ascontiguousarray(octets.T).view("<u8")[:, 0].astype(np.uint64, copy=False)
+
+
 def _pack(raw: bytes) -> bytes:
     if len(raw) > MAX_RAW_BYTES:
-        raise ValueError(f"a chunk of {len(raw)} bytes is too large")
+        raise ValueError(f"{len(raw)} bytes are too many for a chunk")
     frame = _zstd.compressor.compress(raw)
     return _OUTER.pack(MAGIC, VERSION, zlib.crc32(frame)) + frame
 
@@ -325,7 +334,7 @@ def _decode(raw: bytes, metrics: Collection[int] | None) -> Chunk:
     count, columns = _INNER.unpack_from(raw)
     octets = np.frombuffer(raw, np.uint8)
     offset = _INNER.size + _DIRECTORY_ROWS * columns
-    if count < 1 or columns < 1 or offset > len(octets):
+    if count < 1 or columns < 1 or count * columns > MAX_VALUES or offset > len(octets):
         raise ValueError("counts")
     directory = octets[_INNER.size : offset].reshape(_DIRECTORY_ROWS, columns)
     ids = np.cumsum(np.ascontiguousarray(directory[0:4].T).view("<u4")[:, 0].astype(np.int64))
@@ -342,22 +351,20 @@ def _decode(raw: bytes, metrics: Collection[int] | None) -> Chunk:
         or offset + int(ends[-1]) * count + int(bitmap.sum()) * bitmap_bytes != len(octets)
     ):
         raise ValueError("directory")
-    if metrics is None:
-        rows = np.arange(columns)
-    else:
-        wanted = np.isin(ids, np.fromiter(metrics, np.int64, len(metrics)))
-        wanted[0] = True
-        rows = np.flatnonzero(wanted)
-
     planes = octets[offset : offset + int(ends[-1]) * count].reshape(-1, count)
-    starts = ends - width
-    picked = np.concatenate([np.arange(starts[r], ends[r]) for r in rows.tolist()])
+    rows = list(range(columns))
+    if metrics is not None:
+        rows = [row for row, metric in enumerate(ids.tolist()) if row == 0 or metric in metrics]
+        picked = np.zeros(columns, np.bool_)
+        picked[rows] = True
+        planes = planes[np.repeat(picked, width)]
+    directory, width = directory[:, rows], width[rows]
     values = _values(
-        planes[picked],
-        width[rows],
-        flags[rows] & _DELTAS != 0,
-        np.ascontiguousarray(directory[5:13, rows].T).view("<u8")[:, 0].astype(np.uint64),
-        np.ascontiguousarray(directory[13:21, rows].T).view("<u8")[:, 0].astype(np.uint64),
+        planes,
+        width,
+        directory[4] & _DELTAS != 0,
+        _words(directory[5:13]),
+        _words(directory[13:21]),
         count,
     )
     ticks = values[0]
@@ -366,7 +373,7 @@ def _decode(raw: bytes, metrics: Collection[int] | None) -> Chunk:
     bits = octets[offset + int(ends[-1]) * count :].reshape(-1, bitmap_bytes)
     bitmap_index = np.cumsum(bitmap) - 1
     decoded: dict[int, Column] = {}
-    for position, row in enumerate(rows.tolist()[1:], 1):
+    for position, row in enumerate(rows[1:], 1):
         present = None
         if bitmap[row]:
             present = np.unpackbits(bits[bitmap_index[row]], count=count, bitorder="little").view(

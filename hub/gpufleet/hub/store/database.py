@@ -52,20 +52,28 @@ class Database:
         self.engine = engine
         self._lock_fd = lock_fd
         self._writer = threading.Lock()
+        self._reading = engine
+        if engine.dialect.name == "postgresql":  # a SQLite transaction is a snapshot by itself
+            self._reading = engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        self._writing = engine.execution_options(gpufleet_writing=True)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the database; StoreFailed if it cannot."""
-        with _failing("read", self.engine.url), self.engine.begin() as connection:
+        with _failing("read", self.engine.url), self._reading.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction: committed at the end, rolled back on any exception; or StoreFailed."""
-        with self._writer, _failing("write to", self.engine.url):
-            engine = self.engine.execution_options(gpufleet_writing=True)
-            with engine.begin() as connection:
-                yield connection
+        with (
+            self._writer,
+            _failing("write to", self.engine.url),
+            self._writing.begin() as connection,
+        ):
+            yield connection
 
     def instance(self) -> str:
         """The UUID that was made with this database."""
@@ -162,7 +170,9 @@ def _lock(path: Path) -> int:
     try:
         lock_fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreUnusable(f"{path}.lock cannot be opened: {error.strerror}.") from error
+        raise StoreUnusable(
+            f"{path}.lock cannot be made ({error.strerror}); choose another place for the database."
+        ) from error
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,0 +1,90 @@
+"""Which method reads this node's GPUs, and why. Each collector is imported only when chosen."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gpufleet.agent.model import Collector, CollectorUnavailable
+
+METHODS = ("nvml", "bash", "sim", "auto")
+
+NO_BASH = "Method bash is not in this version of gpufleet: use nvml, or sim to try things out."
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A collector and the sentence that says why it was chosen."""
+
+    collector: Collector
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What the sim method needs to know."""
+
+    node: str
+    gpus: int = 3
+    seed: int = 1
+    scenario: str = ""
+    since_ms: int | None = None
+
+
+def choose(method: str, simulation: Simulation, clock: Callable[[], int]) -> Choice:
+    """The collector of a method; CollectorUnavailable says why there is none.
+
+    Nothing is asked of the driver here, so that a driver that hangs cannot hold us.
+    """
+    if method == "sim":
+        return Choice(_sim(simulation, clock), "sim was asked for: its GPUs are made up")
+    if method == "nvml":
+        return Choice(_nvml(), "nvml was asked for")
+    if method == "bash":
+        raise CollectorUnavailable(NO_BASH)
+    if method == "auto":
+        if driver_library_is_here():
+            return Choice(_nvml(), "libnvidia-ml.so.1 is here")
+        reason = (
+            "there is no libnvidia-ml.so.1, and this version has no bash method to fall back to"
+        )
+        return Choice(_nvml(), reason)
+    raise CollectorUnavailable(f"There is no method {method!r}: use {', '.join(METHODS)}.")
+
+
+def driver_library_is_here() -> bool:
+    """True if the driver's library can be loaded; that alone asks nothing of the driver."""
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def methods_on_demand(running: str) -> tuple[str, ...]:
+    """What this node can be asked to collect with, the running method first."""
+    others = ("nvml", "sim") if driver_library_is_here() else ("sim",)
+    return (running, *(method for method in others if method != running))
+
+
+def _sim(simulation: Simulation, clock: Callable[[], int]) -> Collector:
+    from gpufleet.agent.sim import SimCollector
+
+    try:
+        return SimCollector(
+            simulation.node,
+            gpus=simulation.gpus,
+            seed=simulation.seed,
+            scenario=simulation.scenario,
+            clock=clock,
+            since_ms=simulation.since_ms,
+        )
+    except ValueError as error:
+        raise CollectorUnavailable(str(error)) from error
+
+
+def _nvml() -> Collector:
+    from gpufleet.agent.nvml import NvmlCollector
+
+    return NvmlCollector()

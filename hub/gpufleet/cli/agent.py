@@ -1,0 +1,142 @@
+"""``gpufleet agent``: read this node's GPUs and push them to a hub."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+SETTINGS = {
+    "hub": "hub",
+    "node": "node",
+    "method": "method",
+    "interval": "interval",
+    "slow_interval": "slow_interval",
+    "state_dir": "state_dir",
+    "journal": "journal",
+    "label": "labels",
+    "gpus": "gpus",
+    "seed": "seed",
+    "scenario": "scenario",
+    "backfill": "backfill",
+    "backfill_interval": "backfill_interval",
+}
+"""Flag → setting of the agent (gpufleet.agent.config)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``run``."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    run_it = actions.add_parser(
+        "run",
+        help="read GPUs and push until told to stop",
+        description="Reads this node's GPUs and pushes them to a hub until SIGTERM or Ctrl-C. "
+        "Settings come from agent.toml, then GPUFLEET_* variables (GPUFLEET_NODE=a1), then these "
+        "flags.",
+    )
+    add = run_it.add_argument
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings (/etc/gpufleet/agent.toml if there)",
+    )
+    add(
+        "--hub",
+        action="append",
+        metavar="HOST:PORT",
+        help="where to push to, can be given again: tried in turn (127.0.0.1:9556)",
+    )
+    add("--node", metavar="NAME", help="this node's name (its host name)")
+    add("--method", metavar="METHOD", help="nvml, bash, sim or auto (auto)")
+    add("--interval", metavar="SECONDS", help="1, 2, 5, 10, 15, 30 or 60 (1)")
+    add("--slow-interval", metavar="SECONDS", help="for fields that change rarely (30)")
+    add("--state-dir", metavar="DIR", help="for what the hub has not acknowledged")
+    add("--journal", metavar="FILE", help="record every sample taken as JSON lines, for tests")
+    add("--label", action="append", metavar="KEY=VALUE", help="a label of this node, can repeat")
+    add_simulation(run_it)
+    add("--backfill", metavar="HOURS", help="sim: send so much simulated past first (0)")
+    add("--backfill-interval", metavar="SECONDS", help="sim: interval of that past (10)")
+
+
+def add_simulation(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of method sim."""
+    parser.add_argument("--gpus", metavar="N", help="sim: number of GPUs (3)")
+    parser.add_argument("--seed", metavar="N", help="sim: another seed, other GPUs (1)")
+    parser.add_argument("--scenario", metavar="NAME", help="sim: what goes wrong (nothing)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the agent; 2 for wrong settings, 1 where it cannot start."""
+    # What grpc's core says on stderr is no line of our log; errors reach us as statuses.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from gpufleet.agent import collectors, config
+    from gpufleet.agent.clock import SystemClock
+    from gpufleet.agent.host import Host
+    from gpufleet.agent.log import Log
+    from gpufleet.agent.model import CollectorUnavailable
+    from gpufleet.agent.runtime import Agent
+    from gpufleet.agent.statedir import StateDirInUse
+
+    flags: dict[str, Any] = {
+        setting: getattr(args, flag, None) for flag, setting in SETTINGS.items()
+    }
+    clock, log = SystemClock(), Log(sys.stderr)
+    try:
+        settings = config.load(args.config, os.environ, flags)
+        simulation = collectors.Simulation(
+            settings.node, settings.gpus, settings.seed, settings.scenario
+        )
+        choice = collectors.choose(settings.method, simulation, clock.wall_ms)
+    except (config.ConfigError, CollectorUnavailable) as error:
+        print(error, file=sys.stderr)
+        return 2
+    log.info("method chosen", method=choice.collector.method, reason=choice.reason)
+    try:
+        agent = Agent(
+            settings,
+            choice.collector,
+            version=_version(),
+            clock=clock,
+            log=log,
+            machine=Host(),
+            rng=random.Random(),
+        )
+    except StateDirInUse as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"The journal {settings.journal} cannot be opened: {error.strerror}.", file=sys.stderr
+        )
+        return 1
+    agent.run(_stop_on_signals())
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set at SIGTERM or SIGINT, which PID 1 would otherwise not even get; a second one kills."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("gpufleet")
+    except metadata.PackageNotFoundError:
+        return "0+source"
