@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     except Ended:
         pass
-    print("The demo has ended: nothing of it is left running, its files are removed.")
+    print("\nThe demo has ended: nothing of it is left running, its files are removed.")
     return 0
 
 
