@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gpufleet.agent.model import CollectorUnavailable, FaultState
-from gpufleet.agent.nvml import MOST_PROBES, RETRY_SECONDS, NvmlCollector
+from gpufleet.agent.nvml import RETRY_SECONDS, NvmlCollector
+from gpufleet.agent.nvml_probe import MOST_PROBES
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 from support.nvml_session import session

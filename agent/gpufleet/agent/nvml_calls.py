@@ -124,6 +124,10 @@ class Nvml:
         except UnicodeDecodeError:
             raise NvmlFailure(UNKNOWN, name, "the driver's text is not UTF-8") from None
 
+    def make(self, name: str) -> Any:
+        """An empty struct of pynvml's."""
+        return getattr(self._pynvml, name)()
+
     def call_c(self, name: str, *args: Any) -> int:
         """The nvmlReturn_t of the library's own function, for structs that pynvml does not know.
 
