@@ -98,7 +98,8 @@ def read_values(look: Look, now: float, *, slow: bool) -> tuple[dict[int, int], 
     values = _fast(look, batch)
     if device.gpm is not None:
         values.update(device.gpm.read(look, now))
-        if not device.gpm.answers(look):
+        if not device.gpm.answers(look):  # a GPU in MIG mode: its instances may
+            device.gpm.free(look.nvml)
             device.gpm = None
     detail = _fans(look, values)
     if slow:
