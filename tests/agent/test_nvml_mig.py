@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gpufleet.agent import snapshot
+from gpufleet.agent.clock import SystemClock
 from gpufleet.agent.mig import carriers
 from gpufleet.agent.model import FaultState
 from support import fake_gpus
@@ -243,3 +245,14 @@ def test_a_mig_device_that_cannot_be_opened_is_left_out(tmp_path: Path, code: in
         s.start()
         assert [x.key for x in s.subjects] == [GPU, SHARED, SMALL]
         assert s.values(1)["memory_used_bytes"] == 1500 * MIB
+
+
+def test_the_snapshot_shows_mig_devices_within_their_gpu(tmp_path: Path) -> None:
+    with session(tmp_path, [fake_gpus.mig_h100(0)]) as s:
+        s.driver.set({"gpu.0.process.4711": "C 5 gi=9 ci=0"})
+        (gpu,) = snapshot.take(s.collector, "testnode", SystemClock())["gpus"]
+        assert [m["uuid"] for m in gpu["mig"]] == [SHARED, OTHER, SMALL]
+        assert gpu["mig"][2]["dynamic"]["memory_used_bytes"] == 12 * MIB
+        assert gpu["mig"][1]["dynamic"]["memory_used_bytes"] is None
+        assert [[p["pid"] for p in m["processes"]] for m in gpu["mig"]] == [[], [], [4711]]
+        assert [p["pid"] for p in gpu["processes"]] == [4711]

@@ -166,8 +166,8 @@ def unavailable(failure: NvmlFailure, *, worked_before: bool) -> CollectorUnavai
     if failure.code == LIB_RM_VERSION_MISMATCH:
         if worked_before:
             return CollectorUnavailable(
-                "The NVIDIA driver was exchanged under the running agent: restart the agent, and "
-                "the machine if nvidia-smi complains as well.",
+                "The NVIDIA driver was exchanged under the running agent, which starts again by "
+                "itself; restart the machine if nvidia-smi complains as well.",
                 permanent=True,
             )
         return CollectorUnavailable(

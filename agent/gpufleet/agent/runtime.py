@@ -44,6 +44,9 @@ LOOK_AT_CLOCK_MS = 5_000
 DROPPED_EVENT_EVERY_MS = 600_000
 STOP_SECONDS = 3.0
 
+RESTART_AFTER_SECONDS = 3.0
+"""An agent that started just now is not restarted: what ails it would ail the next one too."""
+
 
 class Agent:
     """One node's agent. ``run`` returns when it was told to stop, with nothing left undone."""
@@ -118,9 +121,10 @@ class Agent:
         self._shown_status: pb.CollectorStatus | None = None
         self._processes_at = 0
 
-    def run(self, stop: threading.Event) -> None:
-        """Collect and push until ``stop`` is set."""
+    def run(self, stop: threading.Event) -> bool:
+        """Collect and push until ``stop`` is set; True where a new process has to go on at once."""
         self._begin()
+        begun = self._clock.monotonic()
         ticker = Ticker(self._interval_ms)
         while not stop.is_set():
             if ticker.interval_ms != self._interval_ms:
@@ -133,7 +137,11 @@ class Agent:
             tick = ticker.take(self._clock.wall_ms(), self._clock.monotonic())
             if tick is not None:
                 self._tick(tick)
+            old = self._clock.monotonic() - begun >= RESTART_AFTER_SECONDS
+            if old and self._sampler.session.outlived:
+                break
         self._end()
+        return self._sampler.session.outlived and not stop.is_set()
 
     def _begin(self) -> None:
         now_ms = self._clock.wall_ms()

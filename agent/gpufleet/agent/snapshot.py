@@ -59,6 +59,8 @@ def document(
         if subject.kind == "mig":
             reading = readings.get(subject.key)
             entry = _subject(subject, reading, time_ms)
+            beside = processes.get(subject.parent, ())
+            entry["processes"] = [_process(p) for p in beside if p.subject_key == subject.key]
             children.setdefault(subject.parent, []).append(entry)
     gpus = []
     for subject in subjects:

@@ -10,7 +10,10 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpufleet.agent.log import Log
 
 SETTINGS = {
     "hub": "hub",
@@ -28,6 +31,10 @@ SETTINGS = {
     "backfill_interval": "backfill_interval",
 }
 """Flag → setting of the agent (gpufleet.agent.config)."""
+
+
+RESTART_ME = 75
+"""Exit status of an agent that a service manager should start again (EX_TEMPFAIL)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,8 +127,21 @@ def run(args: argparse.Namespace) -> int:
             f"The journal {settings.journal} cannot be opened: {error.strerror}.", file=sys.stderr
         )
         return 1
-    agent.run(_stop_on_signals())
+    if agent.run(_stop_on_signals()):
+        return _start_again(log)
     return 0
+
+
+def _start_again(log: Log) -> int:
+    """This very process becomes a new agent, with the libraries that are installed now."""
+    log.info("starting again with the new driver")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except OSError as error:
+        log.warning("cannot start again", reason=str(error))
+        return RESTART_ME
 
 
 def _stop_on_signals() -> threading.Event:
