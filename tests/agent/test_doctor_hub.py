@@ -47,7 +47,7 @@ def test_a_hub_that_answers_is_fine_and_learns_of_no_node(tmp_path: Path) -> Non
     with small_hub(tmp_path) as there:
         (finding,) = hub(f"127.0.0.1:{there.port}", 20)
         assert (finding.level, finding.sentence) == (Level.OK, "A gpufleet hub answers.")
-        assert there.call(lambda: dict(there.core.fleet.snapshot(0).nodes)) == {}
+        assert there.call(there.core.snapshot).nodes == {}
         assert there.core.sessions == {}
 
 
