@@ -47,6 +47,46 @@ def test_a_lost_gpu_that_answers_again_has_no_slow_values_of_before(tmp_path: Pa
         assert "power_limit_watts" in s.values(slow=True)
 
 
+@pytest.mark.parametrize("xid", [79, None])
+def test_a_gpu_lost_at_the_fifth_tick_is_told_with_or_without_an_xid(
+    tmp_path: Path, xid: int | None
+) -> None:
+    with session(tmp_path, fake_gpus.fleet(fake_gpus.h100, 2)) as s:
+        s.start()
+        seen = []
+        for tick in range(8):
+            if tick == 5:
+                s.driver.fail("gpu.0.*", 15)
+                if xid is not None:
+                    s.driver.xid(0, xid)
+            s.now += 1
+            reading = s.read(0, slow=tick % 4 == 0)
+            seen.append(reading.fault.state if reading.fault else None)
+            assert s.values(1)["temperature_celsius"] == 41
+        assert seen == [None] * 5 + [FaultState.LOST] * 3
+
+
+@pytest.mark.parametrize("code", [15, 16])
+def test_a_gpu_that_was_reset_is_probed_again_and_its_counters_begin_anew(
+    tmp_path: Path, code: int
+) -> None:
+    with session(tmp_path, fake_gpus.fleet(fake_gpus.h100, 2)) as s:
+        s.start()
+        s.driver.fail("gpu.0.*", code)
+        s.fault()
+        assert not s.collector.stale()
+        s.driver.unset("gpu.0.*")
+        s.driver.set({"gpu.0.energy": 1000, "gpu.0.ecc.mode": 0, "gpu.0.retired.pending": 0})
+        s.driver.forget_calls()
+        assert s.values()["energy_joules_total"] == 1
+        assert s.collector.stale()
+        first, _ = s.enumerate()
+        assert first.facts["ecc_mode"] == "disabled"
+        assert "retired_pages_pending" in s.values()
+        assert not s.driver.calls("nvmlDeviceGetVbiosVersion", slot=1)
+        assert not s.collector.stale()
+
+
 def test_a_field_that_says_lost_is_a_lost_gpu(tmp_path: Path) -> None:
     with session(tmp_path, [fake_gpus.h100(0)]) as s:
         s.start()

@@ -19,6 +19,7 @@ from typing import Any
 from gpufleet.agent.model import (
     CollectorUnavailable,
     Fault,
+    FaultState,
     Json,
     Process,
     Reading,
@@ -175,7 +176,7 @@ class NvmlCollector:
         if slot.handle is None and slot.failure is not None:
             return self._faulty(slot, key, fault_of(slot.failure, f"GPU {slot.index}"))
         device = self._devices.get(key)
-        if device is None or device.repartitioned:
+        if device is None or device.outdated:
             device = Device(key, slot.index, slot.handle, slot.pci)
         device.index, device.handle = slot.index, slot.handle
         devices[key] = device
@@ -232,6 +233,7 @@ class NvmlCollector:
             return self._read_gpu(device, slow=slow)
         except GpuFault as gone:
             fault = gone.fault
+            device.lost = fault.state in (FaultState.LOST, FaultState.RESET_REQUIRED)
         except DriverGone as gone:
             self._note(gone.failure)
             fault = fault_of(gone.failure, device.label())
@@ -243,6 +245,9 @@ class NvmlCollector:
         values, detail = read_values(look, now, slow=slow)
         if look.answered == 0 and look.trouble is not None:
             raise GpuFault(fault_of(look.trouble, device.label()))
+        if device.lost:  # it was reset: what it answers may have changed
+            device.lost = False
+            device.outdated = self._renew = True
         if slow:
             device.slow_at = now
             self._look_at_partition(look)
@@ -255,7 +260,7 @@ class NvmlCollector:
         before = look.trouble
         found = layout(look)
         if found is not None and look.trouble is before and found != look.device.layout:
-            look.device.repartitioned = self._renew = True
+            look.device.outdated = self._renew = True
 
     def _read_instance(self, device: Device) -> Reading:
         """A MIG device; one that no longer exists has nothing to tell until it is dropped."""
@@ -264,7 +269,7 @@ class NvmlCollector:
         look = Look(self._nvml, device)
         values = read_instance(look, Look(self._nvml, gpu), self._clock())
         if values is None:
-            gpu.repartitioned = self._renew = True
+            gpu.outdated = self._renew = True
             return Reading({})
         if look.answered == 0 and look.trouble is not None:
             raise GpuFault(fault_of(look.trouble, device.label()))

@@ -104,8 +104,10 @@ class Device:
     """runtime_status of sysfs where the kernel may put the GPU to sleep."""
     layout: Layout | None = None
     """How it was partitioned when it was probed."""
-    repartitioned: bool = False
-    """It is partitioned otherwise now, and has to be probed again from nothing."""
+    lost: bool = False
+    """At the last look it was lost or required a reset."""
+    outdated: bool = False
+    """It was reset or is partitioned otherwise now: it has to be probed again from nothing."""
     children: tuple[Device, ...] = ()
     instance: Instance | None = None
     """What a MIG device is; None for a GPU."""
