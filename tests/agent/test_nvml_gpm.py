@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gpufleet.agent import snapshot
+from gpufleet.agent.clock import SystemClock
+from gpufleet.agent.nvml import NvmlCollector
 from gpufleet.agent.nvml_gpm import LONGEST_SECONDS, Turn
 from support import fake_gpus
 from support.fake_driver import missing
@@ -177,3 +180,13 @@ def test_a_turn_is_taken_by_one_at_a_time_and_passes_from_whoever_is_stuck() -> 
     thread.join(20)
     with turn.taken():
         pass
+
+
+def test_a_snapshot_looks_twice_and_so_has_the_activity(tmp_path: Path) -> None:
+    with session(tmp_path, [fake_gpus.h100(0), fake_gpus.mig_h100(1)]) as s:
+        collector = NvmlCollector(node="n", proc=s.proc, sysfs=s.sysfs)
+        whole, parted = snapshot.take(collector, "n", SystemClock())["gpus"]
+        assert whole["dynamic"]["sm_active_ratio"] == 0.615
+        assert parted["dynamic"]["sm_active_ratio"] is None
+        assert parted["mig"][0]["dynamic"]["sm_active_ratio"] == 0.8
+        assert buffers(s) == 0

@@ -73,7 +73,7 @@ def _handles(look: Look) -> list[tuple[int, str, Any]]:
     return found
 
 
-def mig_devices(look: Look, turn: Turn | None) -> list[Device]:
+def mig_devices(look: Look, turn: Turn | None, now: float) -> list[Device]:
     """The MIG devices of a GPU in MIG mode, with facts and columns. ``look`` is at the GPU.
 
     ``turn`` is given where the GPU has GPM.
@@ -96,7 +96,7 @@ def mig_devices(look: Look, turn: Turn | None) -> list[Device]:
             device.gpm = Gpm(turn, mine.gpu_instance)
         its = Look(look.nvml, device)
         device.facts = _facts(its, mine, shared=shared.count(mine.gpu_instance) > 1)
-        read_instance(its, look, 0.0, first=True)
+        read_instance(its, look, now, first=True)
         device.columns = _columns(device)
         device.probed = True
     return devices
@@ -145,6 +145,6 @@ def read_instance(
         values[UTILIZATION] = rates.gpu * 10
     if mine.carries:
         read_memory(look, values)
-    if device.gpm is not None and not first:
+    if device.gpm is not None:
         values.update(device.gpm.read(at_gpu, now))
     return values

@@ -43,7 +43,7 @@ class Prober:
         if look.answered == 0 and look.trouble is not None:
             raise GpuFault(fault_of(look.trouble, device.label()))
         device.layout = layout(look)
-        device.children = tuple(mig_devices(look, self._turn if has_gpm else None))
+        device.children = tuple(mig_devices(look, self._turn if has_gpm else None, now))
         device.slow_at = now
         device.columns = columns(device)
         device.probed = True
