@@ -360,6 +360,22 @@ def test_what_failed_when_a_gpu_was_first_read_is_tried_again(tmp_path: Path) ->
         assert s.values()["nvlink_errors_total"] == 3
 
 
+def test_a_gpu_lost_while_it_is_probed_again_comes_back_with_everything(tmp_path: Path) -> None:
+    with session(tmp_path, [fake_gpus.mig_h100(0)]) as s:
+        s.driver.fail("gpu.0.vbios", 999)
+        s.start()
+        s.now += RETRY_SECONDS
+        assert s.collector.stale()
+        s.driver.set({"gpu.0.vbios": "!15"})
+        assert s.enumerate()[0].fault is not None
+        assert s.fault(1).state is FaultState.LOST
+        s.driver.set({"gpu.0.vbios": "96.00"})
+        s.fault(0)
+        assert s.collector.stale()
+        assert [x.fault for x in s.enumerate()] == [None] * 4
+        assert s.values(1)["memory_used_bytes"] == 1500 << 20
+
+
 def test_a_call_that_always_fails_is_not_probed_for_ever(tmp_path: Path) -> None:
     with session(tmp_path, [fake_gpus.h100(0)]) as s:
         s.driver.fail("gpu.0.vbios", 999)

@@ -15,6 +15,7 @@ from gpufleet.agent.nvml_gpm import LONGEST_SECONDS, Turn
 from support import fake_gpus
 from support.fake_driver import missing
 from support.nvml_session import Session, session
+from support.processes import wait_for
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
@@ -146,19 +147,41 @@ def test_a_driver_reload_does_not_average_over_it(tmp_path: Path) -> None:
         assert buffers(s) == 0
 
 
+HANG = "gpu.0.hang.nvmlGpmSampleGet"
+
+
 def test_a_gpu_that_hangs_in_its_sample_does_not_keep_the_others_from_theirs(
     tmp_path: Path,
 ) -> None:
     with session(tmp_path, fake_gpus.fleet(fake_gpus.h100, 2)) as s:
         s.start()
         s.now += 1
-        s.driver.hang(0)
+        s.driver.set({HANG: "forever"})
+        s.driver.forget_calls()
         stuck = threading.Thread(target=lambda: s.read(0))
         stuck.start()
+        wait_for(lambda: s.driver.calls("nvmlGpmSampleGet"), what="the call that hangs")
         assert s.values(1)["sm_active_ratio"] == 0.615
-        s.driver.unhang(0)
+        s.driver.unset(HANG)
         stuck.join(20)
         assert not stuck.is_alive()
+
+
+def test_a_buffer_that_the_driver_writes_to_is_given_back_when_it_comes_back(
+    tmp_path: Path,
+) -> None:
+    with session(tmp_path, [fake_gpus.h100(0)]) as s:
+        s.start()
+        s.now += 1
+        s.driver.set({HANG: "forever"})
+        stuck = threading.Thread(target=lambda: s.read(0))
+        stuck.start()
+        wait_for(lambda: len(s.driver.calls("nvmlGpmSampleGet")) == 2, what="the hanging call")
+        s.collector.close()
+        assert buffers(s) == 2
+        s.driver.unset(HANG)
+        stuck.join(20)
+        assert buffers(s) == 0
 
 
 def test_a_turn_is_taken_by_one_at_a_time_and_passes_from_whoever_is_stuck() -> None:

@@ -104,6 +104,8 @@ nvmlReturn_t enter_device(const char *function, nvmlDevice_t device, const char 
         return rc;
     snprintf(key, sizeof key, "gpu.%d.hang", gpu);
     hang(key);
+    snprintf(key, sizeof key, "gpu.%d.hang.%s", gpu, function);
+    hang(key);
     if (!visible(gpu))
         return NVML_ERROR_GPU_IS_LOST;
     snprintf(key, sizeof key, "gpu.%d.*", gpu);

@@ -80,14 +80,15 @@ class Gpm:
 
     def read(self, look: Look, now: float) -> dict[int, int]:
         """Activity since the look before; nothing at the first. ``look`` is at the GPU."""
-        values: dict[int, int] = {}
-        with self._use:
-            if not self._ended and self.answers(look):
+        try:
+            with self._use:
+                if self._ended or not self.answers(look):
+                    return {}
                 with self._turn.taken():
-                    values = self._read(look, now)
-        if self._ended:
-            self.free(look.nvml)
-        return values
+                    return self._read(look, now)
+        finally:
+            if self._ended:
+                self.free(look.nvml)
 
     def _read(self, look: Look, now: float) -> dict[int, int]:
         since = None if self._taken_at is None else now - self._taken_at

@@ -145,6 +145,7 @@ def read_instance(
         values[UTILIZATION] = rates.gpu * 10
     if mine.carries:
         read_memory(look, values)
-    if device.gpm is not None:
-        values.update(device.gpm.read(at_gpu, now))
+    gpm = device.gpm  # an enumeration may take it away meanwhile
+    if gpm is not None:
+        values.update(gpm.read(at_gpu, now))
     return values

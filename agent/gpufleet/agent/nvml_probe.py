@@ -30,6 +30,7 @@ class Prober:
     def probe(self, device: Device, now: float) -> None:
         """Read everything once; GpuFault or DriverGone where that cannot be."""
         self.forget(device)
+        device.probed = False
         look = Look(self._nvml, device)
         device.sleep = may_sleep(pci_folder(self._sysfs, device.pci))
         device.facts = read_static(look, self._sysfs, self._proc)

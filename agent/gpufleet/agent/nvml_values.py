@@ -96,10 +96,11 @@ def read_values(look: Look, now: float, *, slow: bool) -> tuple[dict[int, int], 
         device.slow, device.slow_detail = {}, {}
     batch = ask_fields(look, device.fields if slow else [f for f in device.fields if not f.slow])
     values = _fast(look, batch)
-    if device.gpm is not None:
-        values.update(device.gpm.read(look, now))
-        if not device.gpm.answers(look):  # a GPU in MIG mode: its instances may
-            device.gpm.free(look.nvml)
+    gpm = device.gpm  # an enumeration may take it away meanwhile
+    if gpm is not None:
+        values.update(gpm.read(look, now))
+        if not gpm.answers(look):  # a GPU in MIG mode: its instances may
+            gpm.free(look.nvml)
             device.gpm = None
     detail = _fans(look, values)
     if slow:
