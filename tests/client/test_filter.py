@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpufleet.client.fields import Fields
 from gpufleet.client.filter import And, Comparison, Expr, FilterError, Not, Or, parse
 from gpufleet.client.row_filter import matches
 from gpufleet.proto import catalog
-from hypothesis import given
-from hypothesis import strategies as st
 
 FIELDS = Fields(
     [
@@ -179,39 +180,10 @@ def test_any_text_is_parsed_or_refused_with_a_position_inside_it(text: str) -> N
     assert 1 <= position <= len(text) + 1
 
 
-FRAGMENTS = st.sampled_from(
-    [
-        "temp",
-        "util",
-        "node",
-        "user",
-        "health",
-        "label.rack",
-        "stale",
-        "missing(",
-        "(",
-        ")",
-        "&",
-        "|",
-        "!",
-        "and",
-        "or",
-        "not",
-        ">",
-        ">=",
-        "=",
-        "!=",
-        "~=",
-        "5",
-        "80%",
-        "warning",
-        "'x'",
-        '"y',
-        'z"',
-        "dgx*",
-        ",",
-    ]
-)
+FIELD_FRAGMENTS = ["temp", "util", "node", "user", "health", "label.rack", "stale", "missing("]
+SIGNS = ["(", ")", "&", "|", "!", "and", "or", "not", ">", ">=", "=", "!=", "~=", ","]
+VALUES = ["5", "80%", "warning", "'x'", '"y z"', "dgx*", "'"]
+FRAGMENTS = st.sampled_from(FIELD_FRAGMENTS + SIGNS + VALUES)
 
 
 @given(st.lists(FRAGMENTS, max_size=14).map(" ".join))
