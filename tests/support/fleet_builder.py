@@ -26,6 +26,7 @@ from gpufleet.hub.views import (
 )
 from gpufleet.proto import catalog
 
+NEVER_JUDGED = HealthView(None)
 NOW_MS = 1_780_000_000_000
 
 USUAL: Mapping[str, float] = MappingProxyType(
@@ -152,7 +153,7 @@ class FleetBuilder:
         parent: str = "",
         facts: Mapping[str, Any] = MappingProxyType({}),
         fault: FaultView | None = None,
-        health: HealthView = HealthView(None),
+        health: HealthView = NEVER_JUDGED,
     ) -> int:
         slot = len(self.subjects)
         view = SubjectView(

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk, node_named, sent, takes_gzip
 from gpufleet.hub.api.bodies import Body
-from gpufleet.hub.api.exposition import CONTENT_TYPE
+from gpufleet.hub.api.exposition_text import CONTENT_TYPE
 
 router = APIRouter()
 
