@@ -15,9 +15,9 @@ import grpc
 import orjson
 import pytest
 
+from support.everything import everything_in
 from support.processes import command, environment, free_port, get, running, wait_for
 from support.raw_agent import raw_agent
-from support.stored import everything_in
 
 SERVE = ("hub", "serve")
 RUN = ("agent", "run", "--method", "sim")
@@ -38,7 +38,7 @@ def gpufleet(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A directory with a file, a broken and a mistaken configuration and a database that is none."""
+    """A directory with broken and mistaken settings, and a database that is none."""
     (tmp_path / "file").write_text("not a directory\n")
     (tmp_path / "broken.toml").write_text("gpus = [\n")
     (tmp_path / "mistaken.toml").write_text('http_prot = 1\nmethot = "sim"\n')
