@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gpufleet.agent.model import Collector, Subject, Values
 from gpufleet.agent.sim import SimCollector
 from gpufleet.agent.sim_boards import A100, H100, L40S, RTX_4090, board_of
 from gpufleet.proto.catalog import BY_ID, BY_NAME, Kind, Source, SubjectKind
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NOW = 1_763_900_000_000
 DAY = 86_400_000

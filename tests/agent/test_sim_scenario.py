@@ -8,12 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gpufleet.agent.model import FaultState, Reading
 from gpufleet.agent.sim import ScenarioError, SimCollector
 from gpufleet.agent.sim_scenario import SCENARIOS, parse
 from gpufleet.proto.catalog import BY_ID, Kind
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NOW = 1_763_900_000_000
 

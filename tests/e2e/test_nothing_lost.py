@@ -14,9 +14,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import orjson
+from sqlalchemy import select
 
+from gpufleet.hub.store import registry
+from gpufleet.hub.store.codec import decode_chunk
 from gpufleet.hub.store.database import open_database
-from gpufleet.hub.store.samples import read_everything
+from gpufleet.hub.store.tables import samples as samples_table
 from support.processes import free_port, get, start, wait_for
 from support.tcp_proxy import TcpProxy
 
@@ -114,16 +117,27 @@ def _received(home: Path) -> dict[tuple[str, int], list[tuple[int, int, int]]]:
 
 
 def _stored(home: Path) -> Samples:
-    samples: Samples = {}
-    engine = open_database(f"sqlite:///{home / 'hub' / 'gpufleet.db'}", create=False)
+    """Every sample in SQL, read row by row: no reader's deduplication hides a double."""
+    found: Samples = {}
+    database = open_database(f"sqlite:///{home / 'hub' / 'gpufleet.db'}")
     try:
-        for kind, key, tick, values in read_everything(engine):
-            place = (f"{kind}/{key}", tick)
-            assert place not in samples, f"{place} is stored twice"
-            samples[place] = values
+        with database.reading() as connection:
+            subjects = {s.id: f"{s.kind}/{s.key}" for s in registry.load_subjects(connection)}
+            for row in connection.execute(select(samples_table)):
+                chunk = decode_chunk(row.data)
+                assert row.count == len(chunk.ticks)
+                columns = {i: (c.values.tolist(), c.present) for i, c in chunk.columns.items()}
+                for t, tick in enumerate(chunk.ticks.tolist()):
+                    place = (subjects[row.subject_id], tick)
+                    assert place not in found, f"{place} is stored twice"
+                    found[place] = {
+                        metric_id: values[t]
+                        for metric_id, (values, present) in columns.items()
+                        if present is None or present[t]
+                    }
     finally:
-        engine.dispose()
-    return samples
+        database.close()
+    return found
 
 
 def _torment(stage: Stage, dice: random.Random) -> list[str]:

@@ -24,6 +24,9 @@ WIDTHS_MS: tuple[int, ...] = (
 )
 """Widths that people read easily. All but the weeks divide a day."""
 
+INTERVALS_MS: tuple[int, ...] = tuple(n * _SECOND for n in (1, 2, 5, 10, 15, 30, 60))
+"""Intervals that agents may have; all divide a minute."""
+
 
 @dataclass(frozen=True, slots=True)
 class Values:
@@ -60,11 +63,17 @@ class Points:
 def source_step(series: Iterable[Ints]) -> int:
     """The usual distance of samples in milliseconds, such that buckets of it have no holes.
 
-    The median of each series' distances, and the least common multiple over all series; 1 s
-    where no series has two samples.
+    The interval of agents that holds each series' median distance, and the least common multiple
+    over all series; 1 s where no series has two samples.
     """
-    steps = [int(np.median(np.diff(ticks))) for ticks in series if len(ticks) > 1]
+    steps = [_interval(np.diff(ticks)) for ticks in series if len(ticks) > 1]
     return math.lcm(*steps) if steps else _SECOND
+
+
+def _interval(distances: Ints) -> int:
+    middle = (len(distances) - 1) // 2
+    median = int(np.partition(distances, middle)[middle])
+    return next((interval for interval in INTERVALS_MS if interval >= median), INTERVALS_MS[-1])
 
 
 def bucket_width(start_ms: int, end_ms: int, points: int, step_ms: int) -> int:
@@ -72,9 +81,9 @@ def bucket_width(start_ms: int, end_ms: int, points: int, step_ms: int) -> int:
     for width in WIDTHS_MS:
         if width % step_ms == 0 and _count(start_ms, end_ms, width) <= points:
             return width
-    width = step_ms * max(1, (end_ms - start_ms) // (points * step_ms))
+    width = WIDTHS_MS[-1]  # a multiple of every interval
     while _count(start_ms, end_ms, width) > points:
-        width += step_ms * max(1, width // (step_ms * 8))
+        width *= 2
     return width
 
 
@@ -125,10 +134,10 @@ def _gauge(
 def _counter(
     metric: Metric, raw: Ints | Floats, cuts: Ints, n: Ints, step_ms: int
 ) -> dict[str, NDArray[Any]]:
-    gains = np.zeros(len(raw), np.float64)
-    grows = raw[1:] >= raw[:-1]
-    with np.errstate(over="ignore"):
-        gains[1:] = np.where(grows, raw[1:] - raw[:-1], 0)
+    counts = raw.astype(np.int64, copy=False)
+    gains = np.zeros(len(counts), np.float64)
+    growth = np.diff(counts).view(np.uint64)  # exact wherever it is not negative
+    gains[1:] = np.where(counts[1:] >= counts[:-1], growth, 0)
     increase = _reduce(np.add, gains, cuts, n)
     alone = np.flatnonzero(n)[:1]  # the series' first bucket: its first sample has none before it
     increase[alone[n[alone] == 1]] = np.nan

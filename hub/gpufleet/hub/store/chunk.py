@@ -82,18 +82,14 @@ def _concatenate(chunks: Sequence[Chunk]) -> Chunk:
 
 def _concatenate_column(chunks: Sequence[Chunk], metric: int) -> Column:
     columns = [chunk.columns.get(metric) for chunk in chunks]
-    values, present, whole = [], [], True
+    whole = [column.values for column in columns if column is not None and column.present is None]
+    if len(whole) == len(chunks):
+        return Column(np.concatenate(whole))
+    values, present = [], []
     for chunk, column in zip(chunks, columns, strict=True):
         count = len(chunk.ticks)
         if column is None:
-            values.append(np.zeros(count, np.int64))
-            present.append(np.zeros(count, np.bool_))
-            whole = False
-            continue
+            column = Column(np.zeros(count, np.int64), np.zeros(count, np.bool_))
         values.append(column.values)
-        if column.present is None:
-            present.append(np.ones(count, np.bool_))
-        else:
-            present.append(column.present)
-            whole = False
-    return Column(np.concatenate(values), None if whole else np.concatenate(present))
+        present.append(np.ones(count, np.bool_) if column.present is None else column.present)
+    return Column(np.concatenate(values), np.concatenate(present))
