@@ -36,7 +36,7 @@ def _check_method(method: str | None, table: Table, nodes: Iterable[str]) -> Non
         return
     if method not in METHODS:
         near = hint(method, METHODS)
-        detail = f"There is no method {method!r}; it is nvml, bash or sim{near}"
+        detail = f"There is no method {method!r}; it is nvml, bash or sim{near or '.'}"
         raise Problem(422, detail, parameter="method")
     for name in nodes:
         view = table.snapshot.nodes.get(name)
@@ -138,6 +138,6 @@ def walk(document: Any, key_path: str) -> Any:
         else:
             known = list(value) if isinstance(value, dict) else []
             near = hint(key, known)
-            what = f"(known: {', '.join(map(str, known[:20]))})." if known else "."
-            raise Problem(404, f"There is no key {key[:60]!r} here{near or f' {what}'}")
+            what = f" (known: {', '.join(map(str, known[:20]))})." if known else "."
+            raise Problem(404, f"There is no key {key[:60]!r} here{near or what}")
     return value
