@@ -36,7 +36,7 @@ def _check_method(method: str | None, table: Table, nodes: Iterable[str]) -> Non
         return
     if method not in METHODS:
         near = hint(method, METHODS)
-        detail = f"There is no method {method!r}; it is nvml, bash or sim{near}"
+        detail = f"There is no method {method!r}; it is nvml, bash or sim{near or '.'}"
         raise Problem(422, detail, parameter="method")
     for name in nodes:
         view = table.snapshot.nodes.get(name)
