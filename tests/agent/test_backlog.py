@@ -165,6 +165,7 @@ def test_a_spool_damaged_while_it_is_used_is_given_up_and_counted(
     assert kept[-1][0] == Position(1, 180)
     assert backlog.counts().dropped_ticks == 180 - len(kept) > 0
     assert any("lacks a layout" in sentence for sentence in make.said)  # type: ignore[attr-defined]
+    assert (tmp_path / "s.damaged").exists()
     for n in range(181, 300):
         backlog.append(tick(n))
         until(lambda: in_memory(backlog) <= 60, "a new spool is begun")

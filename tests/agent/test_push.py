@@ -15,6 +15,7 @@ from support.agent_bench import journal_of, running_agent, samples_of, settings
 from support.agent_clock import FastClock, until
 from support.hub_double import HubDouble
 from support.scripted_collector import ScriptedCollector
+from support.tcp_proxy import TcpProxy
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_nothing_is_lost_or_doubled_while_the_hub_dies_and_comes_back(tmp_path: 
 
 def test_what_was_not_acknowledged_is_sent_by_the_next_agent(tmp_path: Path) -> None:
     hub = HubDouble(commit_each=False).start()
-    clock = FastClock(20)
+    clock = FastClock(40)
     with running_agent(settings(tmp_path, hub.address), clock=clock):
         until(lambda: len(hub.pending) > 20, "samples arrive")
         hub.crash()
@@ -228,3 +229,18 @@ def test_a_hub_that_does_not_answer_hello_is_left(tmp_path: Path, hub: HubDouble
         hub.silent = False
         until(lambda: len(hub.samples) >= 6, "samples arrive")
     assert_hub_has_the_journal(hub, tmp_path)
+
+
+def test_a_frozen_connection_is_noticed_and_left(tmp_path: Path, hub: HubDouble) -> None:
+    """What a pulled cable looks like: 8 s by design, 60 s by grpc's own defaults."""
+    with (
+        TcpProxy(("127.0.0.1", hub.port)) as proxy,
+        running_agent(settings(tmp_path, f"127.0.0.1:{proxy.port}")) as running,
+    ):
+        until(lambda: len(hub.samples) >= 6, "samples arrive")
+        proxy.freeze()
+        until(lambda: "no stream to a hub" in running.log.getvalue(), "it is noticed")
+        proxy.cut()
+        proxy.thaw()
+        seen = len(hub.samples)
+        until(lambda: len(hub.samples) > seen, "samples go on")

@@ -101,7 +101,7 @@ def test_a_state_folder_that_cannot_be_used_kills_nobody_and_is_said(
 
 def test_faults_are_told_to_the_hub_as_status_and_event(tmp_path: Path, hub: HubDouble) -> None:
     collector = ScriptedCollector("a", "b")
-    # A hanging call takes 0.25 s at least, which a clock twenty times as fast would feel.
+    # A hanging call takes 0.25 s at least, which a fast clock would feel.
     with running_agent(settings(tmp_path, hub.address), collector, FastClock(4)):
         until(lambda: len(hub.samples) >= 6, "samples arrive")
         collector.hang("b")

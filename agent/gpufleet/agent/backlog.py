@@ -10,7 +10,6 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -256,17 +255,23 @@ class Backlog:
                 self._dropped += dropped
 
     def _failed(self, error: SpoolError) -> None:
-        """Say it; a damaged file is given up, so that the next try begins a new one."""
+        """Say it; a damaged file is moved aside, so that the next try begins a new one."""
         self._retry_at = self._clock.monotonic() + RETRY_SECONDS
         self._on_trouble(str(error))
-        if error.corrupt and self._spool is not None:
-            with self._lock:
-                spool, self._spool = self._spool, None
-                self._dropped += spool.ticks
-            self._retry_at = 0.0
-            self._work.set()
-            with suppress(SpoolError):  # it is damaged: that was said
-                spool.close()
+        if not error.corrupt:
+            return
+        with self._lock:
+            spool, self._spool = self._spool, None
+            if spool is None:
+                return
+            self._dropped += spool.ticks
+        try:
+            spool.set_aside()
+        except SpoolError as failure:
+            self._on_trouble(str(failure))
+            return
+        self._retry_at = 0.0
+        self._work.set()
 
     # Under the lock
 
