@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpufleet.hub.api.exposition import Exposition
-from gpufleet.hub.api.metrics_routes import deflated, joined
+from gpufleet.hub.api.metrics_routes import deflated, inflated, joined
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.views import Snapshot
 from gpufleet.proto import catalog
@@ -236,7 +236,8 @@ def test_the_hubs_own_numbers_are_there_packed_or_not_and_always_new() -> None:
 
 @given(st.binary(max_size=3000), st.binary(max_size=300))
 def test_a_packed_text_with_a_tail_is_one_sound_gzip_member(first: bytes, tail: bytes) -> None:
-    assert gzip.decompress(joined(deflated(first), tail)) == first + tail
+    assert gzip.decompress(joined(deflated([first]), tail)) == first + tail
+    assert b"".join(inflated(deflated([first, first]), tail)) == first + first + tail
 
 
 def test_labels_that_are_kept_follow_a_fleet_that_changes() -> None:

@@ -34,7 +34,16 @@ class Exposition:
         self._numerals = Numerals()
 
     def render(self, table: Table, node: str | None = None, *, gpus_only: bool = False) -> bytes:
-        """The exposition of the fleet or of one node; with ``gpus_only`` its GPUs' part."""
+        """``parts`` in one."""
+        return b"".join(self.parts(table, node, gpus_only=gpus_only))
+
+    def parts(
+        self, table: Table, node: str | None = None, *, gpus_only: bool = False
+    ) -> Iterator[bytes]:
+        """The exposition of the fleet or of one node; with ``gpus_only`` its GPUs' part.
+
+        In parts, since the whole of a large fleet is tens of megabytes.
+        """
         groups = {kind: table.group(kind) for kind in SubjectKind}
         nodes: Sequence[NodeView] = list(table.snapshot.nodes.values())
         if node is not None:
@@ -44,18 +53,18 @@ class Exposition:
             self._labels = {}
         gpus = groups[SubjectKind.GPU]
         labels = [self._gpu_labels(subject) for subject in gpus.subjects]
-        parts = [*self._catalogue(table, SubjectKind.GPU, gpus, labels)]
-        parts += gpu_state(table, gpus, labels)
-        if not gpus_only:
-            mig = groups[SubjectKind.MIG]
-            mig_labels = [self._mig_labels(table, subject) for subject in mig.subjects]
-            parts += self._catalogue(table, SubjectKind.MIG, mig, mig_labels)
-            own = groups[SubjectKind.NODE]
-            own_labels = [f'node="{escape(subject.key)}"' for subject in own.subjects]
-            parts += self._catalogue(table, SubjectKind.NODE, own, own_labels)
-            parts += node_state(table, nodes)
-            parts += user_state(table, nodes)
-        return b"".join(parts)
+        yield from self._catalogue(table, SubjectKind.GPU, gpus, labels)
+        yield from gpu_state(table, gpus, labels)
+        if gpus_only:
+            return
+        mig = groups[SubjectKind.MIG]
+        mig_labels = [self._mig_labels(table, subject) for subject in mig.subjects]
+        yield from self._catalogue(table, SubjectKind.MIG, mig, mig_labels)
+        own = groups[SubjectKind.NODE]
+        own_labels = [f'node="{escape(subject.key)}"' for subject in own.subjects]
+        yield from self._catalogue(table, SubjectKind.NODE, own, own_labels)
+        yield from node_state(table, nodes)
+        yield from user_state(table, nodes)
 
     def _gpu_labels(self, gpu: SubjectView) -> str:
         key = (gpu.node, gpu.index, gpu.key, gpu.name)
