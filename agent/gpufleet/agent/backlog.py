@@ -7,11 +7,14 @@ records to the spool, a minute's worth at a time, and deletes there what the hub
 from __future__ import annotations
 
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+
+from google.protobuf.message import DecodeError
 
 from gpufleet.agent.bell import Bell
 from gpufleet.agent.clock import Clock
@@ -309,6 +312,9 @@ class Backlog:
             block = spool.after(position)
             if block is not None and block.first <= position:
                 block = _tail(block, position)
+        except (zlib.error, DecodeError, LookupError, StopIteration) as error:
+            self._failed(SpoolError(f"A block of the spool is damaged: {error}.", corrupt=True))
+            return None
         except SpoolError as error:
             self._failed(error)
             now = self._clock.monotonic()

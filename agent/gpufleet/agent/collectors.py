@@ -30,6 +30,8 @@ class Simulation:
     seed: int = 1
     scenario: str = ""
     since_ms: int | None = None
+    slow_seconds: float = 30.0
+    """How often the slow tier is read, for every method."""
 
 
 def choose(method: str, simulation: Simulation, clock: Callable[[], int]) -> Choice:
@@ -40,16 +42,16 @@ def choose(method: str, simulation: Simulation, clock: Callable[[], int]) -> Cho
     if method == "sim":
         return Choice(_sim(simulation, clock), "sim was asked for: its GPUs are made up")
     if method == "nvml":
-        return Choice(_nvml(), "nvml was asked for")
+        return Choice(_nvml(simulation), "nvml was asked for")
     if method == "bash":
         raise CollectorUnavailable(NO_BASH)
     if method == "auto":
         if driver_library_is_here():
-            return Choice(_nvml(), "libnvidia-ml.so.1 is here")
+            return Choice(_nvml(simulation), "libnvidia-ml.so.1 is here")
         reason = (
             "there is no libnvidia-ml.so.1, and this version has no bash method to fall back to"
         )
-        return Choice(_nvml(), reason)
+        return Choice(_nvml(simulation), reason)
     raise CollectorUnavailable(f"There is no method {method!r}: use {', '.join(METHODS)}.")
 
 
@@ -84,7 +86,9 @@ def _sim(simulation: Simulation, clock: Callable[[], int]) -> Collector:
         raise CollectorUnavailable(str(error)) from error
 
 
-def _nvml() -> Collector:
+def _nvml(simulation: Simulation) -> Collector:
     from gpufleet.agent.nvml import NvmlCollector
 
-    return NvmlCollector()
+    # A slow value may be as old as three slow readings before it is absent.
+    slow_seconds = max(3 * simulation.slow_seconds, 90.0)
+    return NvmlCollector(node=simulation.node, slow_seconds=slow_seconds)

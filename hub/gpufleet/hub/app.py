@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
@@ -24,6 +24,7 @@ from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.database import migrate as store_migrate
 from gpufleet.hub.store.errors import StoreError
+from gpufleet.hub.store.health import load_histories
 
 PULSE_SECONDS = 0.25
 STOP_SECONDS = 5.0
@@ -139,11 +140,11 @@ async def _run(
         ThreadPoolExecutor(4, "reader") as reader,
     ):
         registrar = await loop.run_in_executor(writer, lambda: Registrar(database, writer))
-        core = Core(registrar, journal)
+        core = Core(registrar, journal, await loop.run_in_executor(writer, _histories, database))
         flusher = Flusher(core, database, writer)
         grpc_server = ingest.server(core, name)
         port = grpc_server.add_insecure_port(_address(config.listen, config.grpc_port))
-        readers = Readers(core, flusher, database, reader, name)
+        readers = Readers(core, database, reader, name)
         http = _Server(
             uvicorn.Config(
                 create_app(readers),
@@ -170,7 +171,7 @@ async def _run(
         )
         await stop.wait()
         _log.info("hub stopping")
-        core.stopping = True
+        core.stop()
         http.should_exit = True
         await grpc_server.stop(0.2)
         flusher.stop()
@@ -180,6 +181,11 @@ async def _run(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return 0 if committed and not failed.is_set() else 1
+
+
+def _histories(database: Database) -> dict[int, Mapping[str, Any]]:
+    with database.reading() as connection:
+        return load_histories(connection)
 
 
 async def _flush_last(flusher: Flusher) -> bool:
