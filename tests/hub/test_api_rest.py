@@ -266,9 +266,8 @@ def test_values_beyond_every_reason_are_still_json() -> None:
     assert rows[1]["temperature_celsius"] is None
 
 
-def test_an_answer_that_fails_is_a_sentence_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_answer_that_fails_is_a_sentence_too() -> None:
     hub = small_fleet()
     hub.error = RuntimeError("secret detail")
     sentence = problem(hub, "/api/v1/gpus/GPU-dgx-01-0/history?metric=power_watts", 500)
     assert "secret" not in sentence
-    assert "secret detail" in caplog.text

@@ -10,6 +10,7 @@ from fastapi.params import Depends as Dependency
 
 from gpufleet.hub.api import (
     docs_routes,
+    event_routes,
     fleet_routes,
     history_routes,
     metrics_routes,
@@ -56,8 +57,8 @@ def create_app(
     app.state.desk = Desk(state, max_streams)
     problem.install(app)
     guarded = [*dependencies, Depends(known_parameters)]
-    for router in (fleet_routes.router, history_routes.router, stream.router, docs_routes.router):
-        app.include_router(router, prefix="/api/v1", dependencies=guarded)
+    for part in (fleet_routes, history_routes, event_routes, stream, docs_routes):
+        app.include_router(part.router, prefix="/api/v1", dependencies=guarded)
     for router in (mission_routes.router, metrics_routes.router, docs_routes.short_router):
         app.include_router(router, dependencies=guarded)
     app.include_router(probe_routes.router)

@@ -1,18 +1,15 @@
-"""Documents of one GPU, one node and the whole fleet, in the schema of ``gpufleet snapshot``."""
+"""Documents of one GPU, in the schema of ``gpufleet snapshot``, and of one node."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from gpufleet.hub.api.gpu_list import VALUE_WORDS
 from gpufleet.hub.api.table import Table, health_state
 from gpufleet.hub.api.times import format_ms
-from gpufleet.hub.api.values import Floats, json_value
+from gpufleet.hub.api.values import json_value, whole
 from gpufleet.hub.views import FaultView, NodeView, ProcessView, SubjectView
-from gpufleet.proto.catalog import BY_NAME, HEALTH_STATES, Metric, SubjectKind, metrics
+from gpufleet.proto.catalog import HEALTH_STATES, SubjectKind, metrics
 
 
 def subject_document(table: Table, subject: SubjectView) -> dict[str, Any]:
@@ -110,7 +107,7 @@ def node_row(table: Table, node: NodeView) -> dict[str, Any]:
         "labels": dict(node.labels),
         "method": node.method or None,
         "methods": list(node.methods),
-        "interval_seconds": _whole(node.interval_ms / 1000),
+        "interval_seconds": whole(node.interval_ms / 1000),
         "agent_version": node.agent_version or None,
         "sample_time": format_ms(node.last_tick_ms),
         "receipt_time": format_ms(node.last_receipt_ms),
@@ -120,7 +117,7 @@ def node_row(table: Table, node: NodeView) -> dict[str, Any]:
         "dropped_ticks": node.dropped_ticks,
         "gpus": len(gpus),
         "gpus_stale": sum(bool(table.snapshot.stale[gpu.slot]) for gpu in gpus),
-        "gpus_by_health": _by_health(levels),
+        "gpus_by_health": by_health(levels),
         "dynamic": dynamic,
     }
 
@@ -148,102 +145,9 @@ def node_document(table: Table, node: NodeView) -> dict[str, Any]:
     }
 
 
-def _by_health(levels: Sequence[int | None]) -> dict[str, int]:
+def by_health(levels: Sequence[int | None]) -> dict[str, int]:
+    """How many have each level; ``unknown``: nothing was ever read."""
     counts = dict.fromkeys((*HEALTH_STATES, "unknown"), 0)
     for level in levels:
         counts[health_state(level) or "unknown"] += 1
     return counts
-
-
-_SPREAD = (
-    "utilization_ratio",
-    "memory_used_ratio",
-    "temperature_celsius",
-    "memory_temperature_celsius",
-    "fan_speed_ratio",
-)
-_SUMS = ("memory_used_bytes", "memory_total_bytes", "power_watts", "power_limit_watts")
-
-
-def fleet_document(table: Table) -> dict[str, Any]:
-    """Totals of the fleet. What is absent everywhere is null; ``gpus`` says how many have it."""
-    snapshot = table.snapshot
-    gpus = table.gpus.subjects
-    faults: dict[str, int] = {}
-    for gpu in gpus:
-        if gpu.fault is not None:
-            faults[gpu.fault.state] = faults.get(gpu.fault.state, 0) + 1
-    up = sum(node.up for node in snapshot.nodes.values())
-    users = {user for users in table.sets("users") for user in users}
-    process_counts = table.numbers("process_count")
-    return {
-        "time": format_ms(snapshot.time_ms),
-        "version": snapshot.version,
-        "nodes": {"total": len(snapshot.nodes), "up": up, "down": len(snapshot.nodes) - up},
-        "gpus": {
-            "total": len(gpus),
-            "fresh": int(table.gpus.fresh.sum()),
-            "stale": len(gpus) - int(table.gpus.fresh.sum()),
-            "by_health": _by_health([gpu.health.level for gpu in gpus]),
-            "by_fault": dict(sorted(faults.items())),
-        },
-        "mig_devices": len(table.group(SubjectKind.MIG).subjects),
-        "users": len(users),
-        "processes": int(np.nansum(process_counts)) if len(process_counts) else 0,
-        **{name: _spread(BY_NAME[name], table.numbers(name)) for name in _SPREAD},
-        **{name: _sum(BY_NAME[name], table.numbers(name)) for name in _SUMS},
-    }
-
-
-def _spread(metric: Metric, column: Floats) -> dict[str, Any]:
-    values = column[np.isfinite(column)]
-    if not len(values):
-        return {"gpus": 0, "mean": None, "min": None, "max": None}
-    return {
-        "gpus": len(values),
-        "mean": _rounded_mean(metric, values),
-        "min": json_value(metric, float(values.min())),
-        "max": json_value(metric, float(values.max())),
-    }
-
-
-def _rounded_mean(metric: Metric, values: Floats) -> float:
-    """A mean to a tenth of the metric's resolution."""
-    return round(float(values.mean()), len(str(metric.divisor)))
-
-
-def _sum(metric: Metric, column: Floats) -> dict[str, Any]:
-    values = column[np.isfinite(column)]
-    total = json_value(metric, float(values.sum())) if len(values) else None
-    return {"gpus": len(values), "sum": total}
-
-
-def _whole(number: float) -> float | int:
-    return int(number) if number == int(number) else number
-
-
-def catalog_document() -> dict[str, Any]:
-    """The metric catalogue, from which a client knows every metric without having been told."""
-    return {"metrics": [_metric_document(metric) for metric in metrics()]}
-
-
-def _metric_document(metric: Metric) -> dict[str, Any]:
-    words = VALUE_WORDS.get(metric.name)
-    return {
-        "id": metric.id,
-        "name": metric.name,
-        "kind": metric.kind.value,
-        "unit": metric.unit,
-        "resolution": _whole(metric.multiplier / metric.divisor),
-        "subjects": sorted(kind.value for kind in metric.subjects),
-        "source": metric.source.value,
-        "rollup": metric.rollup,
-        "help": metric.help,
-        "prometheus": {
-            kind.value: metric.prometheus(kind)
-            for kind in SubjectKind
-            if kind in metric.subjects and metric.kind.value != "bits"
-        },
-        "dcgm": metric.dcgm or None,
-        "words": None if words is None else dict(words),
-    }

@@ -9,9 +9,8 @@ from fastapi.responses import Response
 
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, node_named, subject_of
+from gpufleet.hub.api.catalog_document import catalog_document
 from gpufleet.hub.api.documents import (
-    catalog_document,
-    fleet_document,
     node_document,
     node_row,
     process_document,
@@ -21,6 +20,7 @@ from gpufleet.hub.api.gpu_list import GpuQuery, page, plan
 from gpufleet.hub.api.natural import natural_key
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
+from gpufleet.hub.api.totals import fleet_document
 
 router = APIRouter()
 
@@ -132,7 +132,7 @@ async def info(request: Request, desk: AtDesk) -> Response:
         "time": format_ms(snapshot.time_ms),
         "ready": ready,
         "sentence": sentence,
-        "streams": desk.streams,
+        "http_streams": desk.streams,
         "limits": {
             "limit": parameters.MAX_LIMIT,
             "streams": desk.max_streams,

@@ -1,4 +1,4 @@
-"""REST of what was: samples of a GPU over time, and events."""
+"""REST of what was: metrics of a GPU over time."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from fastapi.responses import Response
 
 from gpufleet.client.nearest import hint
 from gpufleet.hub.api import parameters, schemas
-from gpufleet.hub.api.answer import AtDesk, node_named, now_ms, subject_of
+from gpufleet.hub.api.answer import AtDesk, now_ms, subject_of
 from gpufleet.hub.api.problem import Problem
-from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import TimeError, format_ms, parse_time
 from gpufleet.hub.api.values import bit_names, numbers
-from gpufleet.hub.store.events import EventPage
 from gpufleet.hub.store.history import History, Series
 from gpufleet.hub.store.history import Request as SeriesRequest
-from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.views import SubjectView
 from gpufleet.proto.catalog import BY_NAME, Metric, SubjectKind
 
@@ -26,15 +23,14 @@ MAX_METRICS = 32
 MAX_POINTS = 5000
 MAX_VALUES = 60_000
 """Points times metrics of one answer."""
-MAX_EVENTS = 1000
-MAX_KINDS = 32
 
 Points = Annotated[int, Query(ge=1, le=MAX_POINTS, description="Points a metric at most.")]
 
 router = APIRouter()
 
 
-def _time(text: str, name: str, now: int) -> int:
+def time_at(text: str, name: str, now: int) -> int:
+    """A parameter's time in Unix milliseconds, or a Problem that names the parameter."""
     try:
         return parse_time(text, now)
     except TimeError as error:
@@ -43,7 +39,7 @@ def _time(text: str, name: str, now: int) -> int:
 
 def _range(start: str, end: str) -> tuple[int, int]:
     now = now_ms()
-    start_ms, end_ms = _time(start, "start", now), _time(end, "end", now)
+    start_ms, end_ms = time_at(start, "start", now), time_at(end, "end", now)
     if start_ms >= end_ms:
         detail = (
             f"The range is empty: start ({format_ms(start_ms)}) must be before"
@@ -53,14 +49,14 @@ def _range(start: str, end: str) -> tuple[int, int]:
     return start_ms, end_ms
 
 
-def _split(texts: list[str]) -> list[str]:
+def split_names(texts: list[str]) -> list[str]:
     """Names of a parameter that may be repeated, comma-separated, or both."""
     parts = (part.strip() for text in texts for part in text.split(","))
     return list(dict.fromkeys(part for part in parts if part))
 
 
 def _metrics(texts: list[str], subject: SubjectView) -> list[Metric]:
-    names = _split(texts)
+    names = split_names(texts)
     kind = SubjectKind(subject.kind)
     known = {name: m for name, m in BY_NAME.items() if kind in m.subjects}
     if not names:
@@ -145,109 +141,3 @@ def _series_document(series: Series) -> dict[str, Any]:
 def _short(metric: Metric, value: float) -> float | None:
     """A mean to a hundredth of the metric's resolution."""
     return round(value, len(str(metric.divisor)) + 1) if np.isfinite(value) else None
-
-
-Kinds = Annotated[
-    list[str] | None,
-    Query(max_length=MAX_KINDS, description="Kinds of events, repeated or comma-separated."),
-]
-EventLimit = Annotated[int, Query(ge=1, le=MAX_EVENTS, description="Events at most.")]
-EventStart = Annotated[str | None, Query(max_length=60, description="As in history; inclusive.")]
-
-
-@router.get("/events", tags=["history"], responses=schemas.ok(schemas.EventPage, 400))
-async def events(
-    request: Request,
-    desk: AtDesk,
-    node: parameters.Node = None,
-    kind: Kinds = None,
-    start: EventStart = None,
-    end: EventStart = None,
-    limit: EventLimit = 100,
-    cursor: parameters.Cursor = "",
-) -> Response:
-    """Events of the whole fleet or of one node, newest first."""
-    table = desk.table()
-    node_id = None if node is None else node_named(table, node).node_id
-    start_ms, end_ms = _event_range(start, end)
-    found = await desk.state.events(
-        node_id=node_id,
-        start_ms=start_ms,
-        end_ms=end_ms,
-        kinds=_kinds(kind),
-        limit=limit,
-        cursor=cursor or None,
-    )
-    return await desk.once(request, lambda: _event_page(table, found))
-
-
-@router.get(
-    "/gpus/{uuid}/events", tags=["history"], responses=schemas.ok(schemas.EventPage, 400, 404)
-)
-async def gpu_events(
-    request: Request,
-    desk: AtDesk,
-    uuid: parameters.Uuid,
-    kind: Kinds = None,
-    start: EventStart = None,
-    end: EventStart = None,
-    limit: EventLimit = 100,
-    cursor: parameters.Cursor = "",
-) -> Response:
-    """Events of one GPU or MIG device, newest first."""
-    table = desk.table()
-    subject = subject_of(table, uuid)
-    start_ms, end_ms = _event_range(start, end)
-    found = await desk.state.events(
-        subject_ids={subject.subject_id},
-        start_ms=start_ms,
-        end_ms=end_ms,
-        kinds=_kinds(kind),
-        limit=limit,
-        cursor=cursor or None,
-    )
-    return await desk.once(request, lambda: _event_page(table, found))
-
-
-def _event_range(start: str | None, end: str | None) -> tuple[int | None, int | None]:
-    now = now_ms()
-    return (
-        None if start is None else _time(start, "start", now),
-        None if end is None else _time(end, "end", now),
-    )
-
-
-def _kinds(texts: list[str] | None) -> set[str] | None:
-    kinds = _split(texts or [])
-    if len(kinds) > MAX_KINDS:
-        raise Problem(400, f"At most {MAX_KINDS} kinds at once.", parameter="kind")
-    return set(kinds) or None
-
-
-def _event_page(table: Table, found: EventPage) -> dict[str, Any]:
-    return {
-        "next_cursor": found.cursor,
-        "events": [_event_document(table, event) for event in found.events],
-    }
-
-
-def _event_document(table: Table, event: EventRow) -> dict[str, Any]:
-    """An event; ``subject`` is null where it is not in the fleet any more."""
-    subject = table.names_of_ids.get(event.subject_id)
-    return {
-        "time": format_ms(event.time_ms),
-        "kind": event.kind,
-        "severity": event.severity,
-        "node": table.node_names.get(event.node_id),
-        "subject": None
-        if subject is None
-        else {
-            "kind": subject.kind,
-            "key": subject.key,
-            "index": subject.index,
-            "name": subject.name,
-        },
-        "code": event.code or None,
-        "message": event.message,
-        "data": dict(event.data),
-    }

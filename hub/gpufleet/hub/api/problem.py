@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,8 +13,6 @@ from starlette.exceptions import HTTPException
 
 from gpufleet.hub.api.jsonbody import encode
 from gpufleet.hub.store.errors import HistoryError, StoreError
-
-_log = logging.getLogger(__name__)
 
 
 class Problem(Exception):
@@ -96,6 +93,6 @@ async def _store(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    _log.error("request failed path=%s", request.url.path[:200], exc_info=error)
+    # The server logs the error itself: Starlette raises it again after this answer.
     detail = "The hub failed to answer; its log says why."
     return problem_response(Problem(500, detail))

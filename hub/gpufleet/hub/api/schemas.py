@@ -358,7 +358,7 @@ class Info(BaseModel):
     time: Time
     ready: bool
     sentence: str
-    streams: int
+    http_streams: int
     limits: dict[str, int]
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk
@@ -60,7 +60,9 @@ async def stream(
     return EventStream(desk, lambda: frames(desk, query, limit, interval))
 
 
-async def frames(desk: Desk, query: GpuQuery, limit: int, interval: float) -> AsyncIterator[bytes]:
+async def frames(
+    desk: Desk, query: GpuQuery, limit: int, interval: float
+) -> AsyncGenerator[bytes, None]:
     """The texts of a stream. Ends when the hub does."""
     state = desk.state
     shown = await _view(desk, query, limit)
@@ -116,7 +118,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, desk: Desk, source: Callable[[], AsyncIterator[bytes]]) -> None:
+    def __init__(self, desk: Desk, source: Callable[[], AsyncGenerator[bytes, None]]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._desk = desk
@@ -137,12 +139,15 @@ class EventStream(Response):
             await writing
 
     async def _write(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        async for frame in self._source():
+        async def take(message: Message) -> None:
             async with asyncio.timeout(STUCK_SECONDS):
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await send(message)
+
+        await take({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async with aclosing(self._source()) as source:
+            async for frame in source:
+                await take({"type": "http.response.body", "body": frame, "more_body": True})
+        await take({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _gone(receive: Receive) -> None:

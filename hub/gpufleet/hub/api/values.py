@@ -57,3 +57,8 @@ def json_value(metric: Metric, value: float) -> Any:
 def bit_names(bits: float) -> list[str]:
     """Names of the bits that are set, at most 64 of them."""
     return throttle_reason_names(int(bits) % (1 << 64))
+
+
+def whole(number: float) -> float | int:
+    """An ``int`` where the number is one."""
+    return int(number) if number == int(number) else number
