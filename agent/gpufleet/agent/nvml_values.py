@@ -1,0 +1,325 @@
+"""Readings of one GPU: the fast tier of each tick and the slow tier, without what is no reading.
+
+Values are the catalogue's scaled integers. All field values of a tick come in one batch. PCIe
+throughput is never asked for by nvmlDeviceGetPcieThroughput, which blocks 20 ms a direction.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gpufleet.agent.model import Json
+from gpufleet.agent.nvml_device import Device, Field, Look, Source
+from gpufleet.agent.nvml_fields import (
+    ENERGY,
+    LINK_ERRORS,
+    LINK_STATE,
+    MEMORY_TEMPERATURE,
+    PCIE_REPLAY,
+    POWER_INSTANT,
+    THROTTLE_POWER,
+    THROTTLE_THERMAL,
+    ask_fields,
+    is_blank,
+    settle_links,
+)
+from gpufleet.proto.catalog import BY_NAME
+
+
+def _metric(name: str) -> int:
+    return BY_NAME[name].id
+
+
+UTILIZATION = _metric("utilization_ratio")
+MEMORY_CONTROLLER = _metric("memory_controller_utilization_ratio")
+ENCODER = _metric("encoder_utilization_ratio")
+DECODER = _metric("decoder_utilization_ratio")
+MEMORY_USED = _metric("memory_used_bytes")
+MEMORY_FREE = _metric("memory_free_bytes")
+MEMORY_RESERVED = _metric("memory_reserved_bytes")
+MEMORY_TOTAL = _metric("memory_total_bytes")
+TEMPERATURE = _metric("temperature_celsius")
+MARGIN = _metric("temperature_margin_celsius")
+POWER = _metric("power_watts")
+POWER_LIMIT = _metric("power_limit_watts")
+FAN = _metric("fan_speed_ratio")
+CLOCKS = tuple(
+    _metric(f"clock_{name}_hertz") for name in ("graphics", "sm", "memory", "video")
+)  # nvmlClockType_t 0-3
+PERFORMANCE_STATE = _metric("performance_state")
+THROTTLE = _metric("throttle_reasons")
+LINK_GENERATION = _metric("pcie_link_generation")
+LINK_WIDTH = _metric("pcie_link_width")
+NVLINK_ERRORS = _metric("nvlink_errors_total")
+SRAM_THRESHOLD = _metric("sram_threshold_exceeded")
+
+_MEMORY_VERSION_2 = 0x02000028  # nvmlMemory_v2
+_VIOLATION_POWER, _VIOLATION_THERMAL = 0, 1  # nvmlPerfPolicyType_t
+
+UTILIZATION_RATES = Source("nvmlDeviceGetUtilizationRates", (), (UTILIZATION, MEMORY_CONTROLLER))
+ENCODER_UTILIZATION = Source("nvmlDeviceGetEncoderUtilization", (), (ENCODER,))
+DECODER_UTILIZATION = Source("nvmlDeviceGetDecoderUtilization", (), (DECODER,))
+MEMORY_INFO = Source(
+    "nvmlDeviceGetMemoryInfo",
+    (_MEMORY_VERSION_2,),
+    (MEMORY_USED, MEMORY_FREE, MEMORY_RESERVED, MEMORY_TOTAL),
+)
+MEMORY_INFO_V1 = Source("nvmlDeviceGetMemoryInfo", (), (MEMORY_USED, MEMORY_FREE, MEMORY_TOTAL))
+TEMPERATURE_OLD = Source("nvmlDeviceGetTemperature", (0,), (TEMPERATURE,))
+TEMPERATURE_NEW = Source("nvmlDeviceGetTemperatureV", (0,), (TEMPERATURE,))
+MARGIN_TEMPERATURE = Source("nvmlDeviceGetMarginTemperature", (), (MARGIN,))
+CLOCK_INFO = tuple(
+    Source("nvmlDeviceGetClockInfo", (kind,), (metric,)) for kind, metric in enumerate(CLOCKS)
+)
+PSTATE = Source("nvmlDeviceGetPerformanceState", (), (PERFORMANCE_STATE,))
+EVENT_REASONS = Source("nvmlDeviceGetCurrentClocksEventReasons", (), (THROTTLE,))
+THROTTLE_REASONS = Source("nvmlDeviceGetCurrentClocksThrottleReasons", (), (THROTTLE,))
+FAN_SPEED = Source("nvmlDeviceGetFanSpeed", (), (FAN,))
+FAN_SPEEDS = tuple(Source("nvmlDeviceGetFanSpeed_v2", (fan,), (FAN,)) for fan in range(16))
+POWER_USAGE = Source("nvmlDeviceGetPowerUsage", (), (POWER,))
+TOTAL_ENERGY = Source("nvmlDeviceGetTotalEnergyConsumption", (), (ENERGY.metric,))
+VIOLATIONS = tuple(
+    (field, Source("nvmlDeviceGetViolationStatus", (policy,), (field.metric,)))
+    for field, policy in (
+        (THROTTLE_POWER, _VIOLATION_POWER),
+        (THROTTLE_THERMAL, _VIOLATION_THERMAL),
+    )
+)
+ENFORCED_LIMIT = Source("nvmlDeviceGetEnforcedPowerLimit", (), (POWER_LIMIT,))
+PCIE_GENERATION = Source("nvmlDeviceGetCurrPcieLinkGeneration", (), (LINK_GENERATION,))
+PCIE_WIDTH = Source("nvmlDeviceGetCurrPcieLinkWidth", (), (LINK_WIDTH,))
+REPLAY_COUNTER = Source("nvmlDeviceGetPcieReplayCounter", (), (PCIE_REPLAY.metric,))
+SRAM_STATUS = Source("nvmlDeviceGetSramEccErrorStatus", (), (SRAM_THRESHOLD,))
+
+_ALWAYS = (
+    UTILIZATION_RATES,
+    ENCODER_UTILIZATION,
+    DECODER_UTILIZATION,
+    MEMORY_INFO,
+    TEMPERATURE_OLD,
+    MARGIN_TEMPERATURE,
+    *CLOCK_INFO,
+    PSTATE,
+    EVENT_REASONS,
+    ENFORCED_LIMIT,
+    PCIE_GENERATION,
+    PCIE_WIDTH,
+    SRAM_STATUS,
+)
+_INSTEAD: tuple[tuple[Source | Field, Source], ...] = (
+    (MEMORY_INFO, MEMORY_INFO_V1),
+    (TEMPERATURE_OLD, TEMPERATURE_NEW),
+    (EVENT_REASONS, THROTTLE_REASONS),
+    (POWER_INSTANT, POWER_USAGE),
+    (ENERGY, TOTAL_ENERGY),
+    (PCIE_REPLAY, REPLAY_COUNTER),
+    *VIOLATIONS,
+)
+"""Where the first is not supported the second is asked."""
+
+
+class _SramStatus(ctypes.Structure):
+    """nvmlEccSramErrorStatus_v1_t: pynvml hands it over by value where a pointer is wanted."""
+
+    VERSION_1 = 0x1000068
+    _fields_ = (
+        ("version", ctypes.c_uint),
+        ("counts", ctypes.c_ulonglong * 11),
+        ("threshold_exceeded", ctypes.c_uint),
+    )
+
+
+def columns(device: Device) -> tuple[int, ...]:
+    """Catalogue ids that the GPU can answer, known once it was read with the slow tier."""
+    asked: list[Source] = [s for s in _ALWAYS if s not in device.unsupported]
+    for first, second in _INSTEAD:
+        if first in device.unsupported and second not in device.unsupported:
+            asked.append(second)
+    fans = (FAN_SPEED,) if device.fans is None else FAN_SPEEDS[: device.fans]
+    asked.extend(f for f in fans if f not in device.unsupported)
+    ids = {metric for source in asked for metric in source.metrics}
+    ids.update(f.metric for f in device.fields if f.metric)
+    if any(f.group in LINK_ERRORS for f in device.fields):
+        ids.add(NVLINK_ERRORS)
+    return tuple(sorted(ids))
+
+
+def read_values(look: Look, *, slow: bool) -> tuple[dict[int, int], dict[str, Json]]:
+    """The fast values and their detail; with ``slow`` the device's slow values are read anew."""
+    device = look.device
+    if slow:
+        device.refused.clear()
+        device.slow, device.slow_detail = {}, {}
+    batch = ask_fields(look, device.fields if slow else [f for f in device.fields if not f.slow])
+    values = _fast(look, batch)
+    detail = _fans(look, values)
+    if slow:
+        device.slow, device.slow_detail = _slow(look, batch)
+    _leave_out_zeros(device, values)
+    return values, detail
+
+
+def _instead(look: Look, first: Source | Field, second: Source) -> Any:
+    return None if look.supports(first) else look.ask(second)
+
+
+def _either(look: Look, first: Source, second: Source) -> Any:
+    answer = look.ask(first)
+    return answer if answer is not None else _instead(look, first, second)
+
+
+def _scaled(batch: Mapping[Field, int], *, slow: bool) -> dict[int, int]:
+    return {
+        f.metric: value * f.multiplier // f.divisor
+        for f, value in batch.items()
+        if f.metric and f.slow is slow
+    }
+
+
+def _fast(look: Look, batch: Mapping[Field, int]) -> dict[int, int]:
+    values = _scaled(batch, slow=False)
+    if (power := _instead(look, POWER_INSTANT, POWER_USAGE)) is not None and not is_blank(power):
+        values[POWER] = power
+    if (energy := _instead(look, ENERGY, TOTAL_ENERGY)) is not None and not is_blank(energy):
+        values[ENERGY.metric] = energy
+    for field, source in VIOLATIONS:
+        violation = _instead(look, field, source)
+        if violation is not None and not is_blank(violation.violationTime):
+            values[field.metric] = violation.violationTime // 1_000_000
+    if (rates := look.ask(UTILIZATION_RATES)) is not None:
+        _percent(values, UTILIZATION, rates.gpu)
+        _percent(values, MEMORY_CONTROLLER, rates.memory)
+    if (encoder := look.ask(ENCODER_UTILIZATION)) is not None:
+        _percent(values, ENCODER, encoder[0])
+    if (decoder := look.ask(DECODER_UTILIZATION)) is not None:
+        _percent(values, DECODER, decoder[0])
+    _memory(look, values)
+    temperature = _either(look, TEMPERATURE_OLD, TEMPERATURE_NEW)
+    if temperature is not None and temperature <= _HOTTEST:
+        values[TEMPERATURE] = temperature
+    if values.get(MEMORY_TEMPERATURE.metric, 0) > _HOTTEST:
+        del values[MEMORY_TEMPERATURE.metric]
+    margin = look.ask(MARGIN_TEMPERATURE)
+    if margin is not None and abs(margin) <= _HOTTEST:
+        values[MARGIN] = margin
+    for source, metric in zip(CLOCK_INFO, CLOCKS, strict=True):
+        clock = look.ask(source)
+        if clock is not None and clock < _FASTEST_MHZ:
+            values[metric] = clock
+    pstate = look.ask(PSTATE)
+    if pstate is not None and 0 <= pstate <= 15:  # 32 is unknown
+        values[PERFORMANCE_STATE] = pstate
+    reasons = _either(look, EVENT_REASONS, THROTTLE_REASONS)
+    if reasons is not None and reasons < 1 << 63:
+        values[THROTTLE] = reasons
+    return values
+
+
+_HOTTEST = 200
+_FASTEST_MHZ = 100_000
+
+
+def _percent(values: dict[int, int], metric: int, percent: int) -> None:
+    """A ratio in thousandths; drivers are known to say more than 100 %, which is no reading."""
+    if percent <= 100:
+        values[metric] = percent * 10
+
+
+def _memory(look: Look, values: dict[int, int]) -> None:
+    """v2 tells used and reserved apart; v1 (older drivers) counts what is reserved as used."""
+    memory = look.ask(MEMORY_INFO)
+    parts: tuple[tuple[int, int], ...]
+    if memory is not None:
+        parts = (
+            (MEMORY_USED, memory.used),
+            (MEMORY_FREE, memory.free),
+            (MEMORY_RESERVED, memory.reserved),
+        )
+    else:
+        memory = _instead(look, MEMORY_INFO, MEMORY_INFO_V1)
+        if memory is None:
+            return
+        parts = ((MEMORY_USED, memory.used), (MEMORY_FREE, memory.free))
+    total = memory.total
+    if total == 0:  # a board without memory of its own
+        return
+    if not is_blank(total):
+        values[MEMORY_TOTAL] = total
+    for metric, part in parts:
+        if not is_blank(part) and part <= total:  # a total that is not known is ~0
+            values[metric] = part
+
+
+def _fans(look: Look, values: dict[int, int]) -> dict[str, Json]:
+    """The fastest fan as the metric, each in the detail.
+
+    Where the driver does not count fans (before about 2021), 0 % may be a board without a fan as
+    well as one that stands still: it is left out.
+    """
+    fans = look.device.fans
+    if fans is None:
+        speed = look.ask(FAN_SPEED)
+        if speed is not None and 0 < speed <= _FASTEST_FAN:
+            values[FAN] = speed * 10
+        return {}
+    if fans == 0:
+        return {}
+    speeds = [look.ask(source) for source in FAN_SPEEDS[:fans]]
+    known = [s if s is not None and s <= _FASTEST_FAN else None for s in speeds]
+    if fastest := [s for s in known if s is not None]:
+        values[FAN] = max(fastest) * 10
+    ratios: list[Json] = [None if s is None else s / 100 for s in known]
+    return {"fan_speed_ratios": ratios}
+
+
+_FASTEST_FAN = 200  # nvml.h: may exceed 100 % of what is meant as the loudest
+
+
+def _slow(look: Look, batch: Mapping[Field, int]) -> tuple[dict[int, int], dict[str, Json]]:
+    values = _scaled(batch, slow=True)
+    for source, metric in (
+        (ENFORCED_LIMIT, POWER_LIMIT),
+        (PCIE_GENERATION, LINK_GENERATION),
+        (PCIE_WIDTH, LINK_WIDTH),
+    ):
+        answer = look.ask(source)
+        if answer and not is_blank(answer):  # 0 is what is said where there is no link or limit
+            values[metric] = answer
+    replays = _instead(look, PCIE_REPLAY, REPLAY_COUNTER)
+    if replays is not None and not is_blank(replays):
+        values[PCIE_REPLAY.metric] = replays
+    exceeded = _sram_threshold(look)
+    if exceeded is not None:
+        values[SRAM_THRESHOLD] = exceeded
+    settle_links(look)
+    counted = [f for f in look.device.fields if f.group in LINK_ERRORS]
+    if counted and all(f in batch for f in counted):  # a part of a sum would look like a reset
+        values[NVLINK_ERRORS] = sum(batch[f] for f in counted)
+    return values, _links(batch)
+
+
+def _sram_threshold(look: Look) -> int | None:
+    status = _SramStatus(version=_SramStatus.VERSION_1)
+    if look.ask_c(SRAM_STATUS, ctypes.byref(status)) is None:
+        return None
+    return int(bool(status.threshold_exceeded))
+
+
+def _links(batch: Mapping[Field, int]) -> dict[str, Json]:
+    states: list[Json] = [
+        {"link": f.scope, "up": value == 1} for f, value in batch.items() if f.group == LINK_STATE
+    ]
+    return {"nvlinks": states} if states else {}
+
+
+def _leave_out_zeros(device: Device, values: dict[int, int]) -> None:
+    """Zero degrees and zero hertz of a vGPU guest are no readings (nor both together anywhere)."""
+    dead = values.get(TEMPERATURE) == 0 and not any(values.get(clock) for clock in CLOCKS)
+    if not device.guest and not dead:
+        return
+    hardware: Iterable[int] = (TEMPERATURE, POWER, FAN, *CLOCKS)
+    for metric in hardware:
+        if values.get(metric) == 0:
+            del values[metric]
