@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from gpufleet.agent.model import CollectorUnavailable, FaultState
-from gpufleet.agent.nvml import RETRY_SECONDS, NvmlCollector
+from gpufleet.agent.nvml import MOST_PROBES, RETRY_SECONDS, NvmlCollector
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 from support.nvml_session import session
@@ -270,3 +270,84 @@ except CollectorUnavailable as e:
 
 def test_a_collector_that_was_never_opened_is_not_stale() -> None:
     assert NvmlCollector().stale() is False
+
+
+def test_before_it_is_opened_the_collector_knows_nothing_and_raises_nothing() -> None:
+    assert NvmlCollector().node_facts() == {}
+
+
+def test_a_lost_gpu_whose_index_moved_is_known_by_its_address(tmp_path: Path) -> None:
+    with session(tmp_path, fake_gpus.fleet(fake_gpus.h100, 3)) as s:
+        s.start()
+        s.driver.set({"gpus": "2 1", "gpu.2.call.nvmlDeviceGetUUID": "!15"})
+        found = s.enumerate()
+        assert [x.key for x in found] == [UUIDS[2], UUIDS[1], UUIDS[0]]
+        assert [x.fault.state if x.fault else None for x in found] == [
+            FaultState.LOST,
+            None,
+            FaultState.MISSING,
+        ]
+
+
+def test_a_gpu_that_answers_nothing_at_first_gets_its_columns_once_it_does(tmp_path: Path) -> None:
+    with session(tmp_path, [fake_gpus.geforce(0)]) as s:
+        s.driver.fail("gpu.0.*", 999)
+        s.start()
+        assert s.fault().state is FaultState.ERROR
+        s.driver.unset("gpu.0.*")
+        s.fault()
+        assert s.collector.stale()
+        s.enumerate()
+        assert s.columns() == set(s.values())
+
+
+def test_what_failed_when_a_gpu_was_first_read_is_tried_again(tmp_path: Path) -> None:
+    with session(tmp_path, [fake_gpus.gb200(0)]) as s:
+        s.driver.fail("gpu.0.call.nvmlDeviceGetFieldValues", 999)
+        s.driver.fail("gpu.0.vbios", 10)
+        (subject,) = s.start()
+        assert "vbios" not in subject.facts
+        assert "power_watts" not in s.values()
+        s.driver.unset("gpu.0.call.nvmlDeviceGetFieldValues")
+        s.driver.set({"gpu.0.vbios": "96.00"})
+        assert s.values()["power_watts"] == 190
+        s.now += RETRY_SECONDS
+        assert s.collector.stale()
+        (subject,) = s.enumerate()
+        assert (subject.facts["vbios"], subject.facts["nvlink_count"]) == ("96.00", 2)
+        assert s.values()["nvlink_errors_total"] == 3
+
+
+def test_a_call_that_always_fails_is_not_probed_for_ever(tmp_path: Path) -> None:
+    with session(tmp_path, [fake_gpus.h100(0)]) as s:
+        s.driver.fail("gpu.0.vbios", 999)
+        s.start()
+        tries = 0
+        while s.now < 1000 + 20 * RETRY_SECONDS:
+            s.now += RETRY_SECONDS
+            if s.collector.stale():
+                tries += 1
+                s.enumerate()
+        assert tries == MOST_PROBES - 1
+
+
+def test_gpus_are_read_by_many_threads_at_once(tmp_path: Path) -> None:
+    gpus = [{**fake_gpus.h100(i), "temp": 30 + i, "energy": 1000 * i} for i in range(4)]
+    with session(tmp_path, gpus) as s:
+        s.start()
+        wrong = []
+
+        def watch(at: int) -> None:
+            for turn in range(50):
+                values = s.values(at, slow=turn % 10 == 0)
+                if (values["temperature_celsius"], values["energy_joules_total"]) != (30 + at, at):
+                    wrong.append((at, values))
+
+        threads = [threading.Thread(target=watch, args=(at,)) for at in range(4)]
+        for thread in threads:
+            thread.start()
+        for turn in range(20):
+            s.driver.set({"turn": turn})
+        for thread in threads:
+            thread.join(60)
+        assert wrong == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +17,8 @@ from gpufleet.hub.recorder import (
     Verdict,
     subject_tail,
 )
-from gpufleet.hub.wire import Layout, Samples
+from gpufleet.hub.wire import Layout
+from support.samples_wire import encode
 
 START = Position(0, 0)
 
@@ -31,9 +31,13 @@ def _binding(fleet: Fleet | None = None) -> Binding:
 
 
 def _batch(binding: Binding, epoch: int, seq: int, *ticks: int) -> SampleBatch:
-    values = np.arange(2 * len(ticks), dtype=np.int64).reshape(len(ticks), 2)
-    samples = Samples(np.array(ticks, np.int64), None, None, values)
-    return SampleBatch(Position(epoch, seq), binding, samples)
+    return _with(binding, epoch, seq, {tick: [2 * i, 2 * i + 1] for i, tick in enumerate(ticks)})
+
+
+def _with(binding: Binding, epoch: int, seq: int, rows: dict[int, list[int | None]]) -> SampleBatch:
+    ticks = list(rows)
+    wire = encode(1, ticks, [[True] for _ in ticks], list(rows.values())).SerializeToString()
+    return SampleBatch(Position(epoch, seq), binding, wire, len(ticks), 0, ticks[-1])
 
 
 def test_a_record_that_follows_is_taken() -> None:
@@ -117,12 +121,7 @@ def test_what_could_not_be_committed_is_due_again_and_only_a_commit_moves_the_wa
 
 def test_the_tail_of_a_subject_holds_its_uncommitted_samples_with_absent_ones_absent() -> None:
     binding = _binding()
-    batch = _batch(binding, 1, 2, 1000, 2000)
-    batch.samples.values[:] = [[50, 300_000], [51, 0]]
-    present = np.array([[True, True], [True, False]])
-    with_gap = SampleBatch(
-        batch.position, binding, Samples(batch.samples.ticks, None, present, batch.samples.values)
-    )
+    with_gap = _with(binding, 1, 2, {1000: [50, 300_000], 2000: [51, None]})
     chunk = subject_tail([with_gap, _batch(binding, 1, 3, 3000)], 7, [23, 31])
     assert chunk.ticks.tolist() == [1000, 2000, 3000]
     power = chunk.columns[23]

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import insert, inspect, select, text
 
 from gpufleet.hub.store import tables
-from gpufleet.hub.store.database import REVISION, Database, migrate, open_database
+from gpufleet.hub.store.database import Database, migrate, open_database
 from gpufleet.hub.store.errors import (
     SchemaNewer,
     SchemaOutdated,
@@ -25,6 +25,7 @@ from gpufleet.hub.store.errors import (
     StoreLocked,
     StoreUnusable,
 )
+from gpufleet.hub.store.schema import REVISION
 from support.stored import temporary_database
 
 
@@ -148,9 +149,21 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "gpufleet.db"
     file.write_text("This is a letter, and no database at all. " * 100)
     before = file.read_bytes()
-    with pytest.raises(StoreUnusable, match="is not a SQLite database; move it away"):
+    with pytest.raises(StoreUnusable, match=r"is not a sound SQLite database \(.*move it away"):
         open_database(f"sqlite:///{file}")
     assert file.read_bytes() == before
+
+
+def test_a_database_that_breaks_while_it_is_open_is_a_failure(tmp_path: Path) -> None:
+    with temporary_database(tmp_path) as database:
+        write_big(database, 1_000_000)
+    file = tmp_path / "gpufleet.db"
+    with temporary_database(tmp_path) as database:
+        content = bytearray(file.read_bytes())
+        content[8192:] = b"\xff" * (len(content) - 8192)
+        file.write_bytes(content)
+        with pytest.raises(StoreFailed, match=r"cannot read .*malformed\.$"):
+            database.instance()
 
 
 def test_someone_elses_database_is_left_alone(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class Session:
             node="testnode",
             proc=self.proc,
             sysfs=self.sysfs,
+            slow_seconds=60,
             clock=lambda: self.now,
             wall_clock_ns=lambda: self.wall_ns,
         )

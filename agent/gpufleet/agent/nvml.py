@@ -12,7 +12,7 @@ import ctypes
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,17 @@ from gpufleet.agent.nvml_calls import Kind, Nvml, NvmlFailure, unavailable
 from gpufleet.agent.nvml_device import Device, DriverGone, GpuFault, Look, fault_of
 from gpufleet.agent.nvml_fields import FIELDS, nvlink_fields
 from gpufleet.agent.nvml_processes import process_struct, read_processes
-from gpufleet.agent.nvml_static import node_facts, pci_bus_id, read_static
-from gpufleet.agent.nvml_values import columns, read_values
+from gpufleet.agent.nvml_slots import Slot, keys, look_at
+from gpufleet.agent.nvml_sources import columns
+from gpufleet.agent.nvml_static import node_facts, read_static
+from gpufleet.agent.nvml_values import read_values
 from gpufleet.agent.processes import ProcessTable
 
 RETRY_SECONDS = 30.0
-"""How often GPUs that could not be opened are tried again."""
+"""How often GPUs that could not be opened, or not be read fully, are tried again."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """What the driver said about one index: a handle and a UUID, or why not."""
-
-    index: int
-    handle: Any = None
-    uuid: str = ""
-    pci: str = ""
-    failure: NvmlFailure | None = None
+MOST_PROBES = 3
+"""Tries to read all that a GPU answers: some calls say Unknown Error on healthy boards for ever."""
 
 
 class NvmlCollector:
@@ -62,7 +56,7 @@ class NvmlCollector:
         node: str = "",
         proc: Path = Path("/proc"),
         sysfs: Path = Path("/sys"),
-        slow_seconds: float = 60.0,
+        slow_seconds: float = 90.0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -124,7 +118,7 @@ class NvmlCollector:
             self.open()
         try:
             count = self._nvml.call("nvmlDeviceGetCount")
-            slots = [self._slot(index) for index in range(count)]
+            slots = [look_at(self._nvml, index) for index in range(count)]
         except NvmlFailure as failure:
             self._note(failure)
             raise unavailable(failure, worked_before=True) from None
@@ -134,10 +128,8 @@ class NvmlCollector:
         self._retry_at = self._clock() + RETRY_SECONDS
         devices: dict[str, Device] = {}
         found: list[Subject] = []
-        for slot, key in zip(slots, self._keys(slots), strict=True):
-            subject = (
-                self._closed(slot, key) if slot.handle is None else self._opened(slot, key, devices)
-            )
+        for slot, key in zip(slots, keys(slots, self._known, self._node), strict=True):
+            subject = self._subject(slot, key, devices)
             found.append(subject)
             if slot.uuid:
                 self._known[key] = subject
@@ -146,60 +138,16 @@ class NvmlCollector:
         found.extend(_missing(known) for key, known in self._known.items() if key not in present)
         return found
 
-    def _slot(self, index: int) -> _Slot:
-        """Raises only where the whole session is over."""
-        handle, pci = None, ""
-        try:
-            handle = self._nvml.call("nvmlDeviceGetHandleByIndex", index)
-            pci = pci_bus_id(self._nvml.call("nvmlDeviceGetPciInfo", handle).busId)
-        except NvmlFailure as failure:
-            if failure.kind is Kind.DRIVER_GONE:
-                raise
-            if handle is None:
-                return _Slot(index, failure=failure)
-        try:
-            return _Slot(index, handle, self._nvml.call("nvmlDeviceGetUUID", handle), pci)
-        except NvmlFailure as failure:
-            if failure.kind is Kind.DRIVER_GONE:
-                raise
-            return _Slot(index, handle, "", pci, failure)
-
-    def _keys(self, slots: Sequence[_Slot]) -> list[str]:
-        """The UUID, else that of a known GPU seen nowhere else, by PCI address or index."""
-        taken = {slot.uuid for slot in slots}
-        free = {key: known for key, known in self._known.items() if key not in taken}
-        keys = []
-        for slot in slots:
-            key = slot.uuid or next(
-                (
-                    key
-                    for key, known in free.items()
-                    if (
-                        known.facts.get("pci_bus_id") == slot.pci
-                        if slot.pci
-                        else known.index == slot.index
-                    )
-                ),
-                "",
-            )
-            free.pop(key, None)
-            keys.append(key or f"unknown-{self._node}-{slot.pci or slot.index}")
-        return keys
-
-    def _closed(self, slot: _Slot, key: str) -> Subject:
-        """A GPU without a handle."""
-        assert slot.failure is not None
-        fault = fault_of(slot.failure, f"GPU {slot.index}")
-        return self._faulty(slot, key, fault)
-
-    def _faulty(self, slot: _Slot, key: str, fault: Fault) -> Subject:
+    def _faulty(self, slot: Slot, key: str, fault: Fault) -> Subject:
         known = self._known.get(key)
         if known is not None:
             return replace(known, index=slot.index, fault=fault)
         return Subject("gpu", key, slot.index, f"GPU {slot.index}", (), fault=fault)
 
-    def _opened(self, slot: _Slot, key: str, devices: dict[str, Device]) -> Subject:
-        """A GPU with a handle: its facts and columns, read once in a session."""
+    def _subject(self, slot: Slot, key: str, devices: dict[str, Device]) -> Subject:
+        """A GPU; where there is a handle with its facts and columns, read once in a session."""
+        if slot.handle is None and slot.failure is not None:
+            return self._faulty(slot, key, fault_of(slot.failure, f"GPU {slot.index}"))
         device = self._devices.get(key)
         if device is None:
             device = Device(key, slot.index, slot.handle, slot.pci)
@@ -207,7 +155,7 @@ class NvmlCollector:
         devices[key] = device
         if slot.failure is not None:  # its UUID could not be read: no key to give it
             return self._faulty(slot, key, fault_of(slot.failure, device.label()))
-        if not device.probed:
+        if not device.probed or device.incomplete:
             try:
                 self._probe(device)
             except GpuFault as gone:
@@ -230,13 +178,16 @@ class NvmlCollector:
         look = Look(self._nvml, device)
         device.facts = read_static(look, self._sysfs)
         links = device.facts.get("nvlink_count")
-        device.fields = (*FIELDS, *nvlink_fields(links if isinstance(links, int) else 0))
+        fields = (*FIELDS, *nvlink_fields(links if isinstance(links, int) else 0))
+        device.fields = tuple(field for field in fields if look.supports(field))
         read_values(look, slow=True)
         if look.answered == 0 and look.trouble is not None:
             raise GpuFault(fault_of(look.trouble, device.label()))
         device.slow_at = self._clock()
         device.columns = columns(device)
         device.probed = True
+        device.probes += 1
+        device.incomplete = look.trouble is not None and device.probes < MOST_PROBES
 
     def stale(self) -> bool:
         """True after a driver reload, a change of the count, or when a closed GPU can be opened."""
@@ -247,10 +198,12 @@ class NvmlCollector:
         count = self._try("nvmlDeviceGetCount")
         if self._gone is not None or self._renew or (count is not None and count != self._count):
             return True
-        if self._closed_slots and self._clock() >= self._retry_at:
-            self._retry_at = self._clock() + RETRY_SECONDS
-            return any(self._opens(index) for index in self._closed_slots)
-        return False
+        if self._clock() < self._retry_at:
+            return False
+        self._retry_at = self._clock() + RETRY_SECONDS
+        if any(device.incomplete for device in self._devices.values()):
+            return True
+        return any(self._opens(index) for index in self._closed_slots)
 
     def _opens(self, index: int) -> bool:
         try:

@@ -107,6 +107,8 @@ class Nvml:
 
     def call(self, name: str, *args: Any) -> Any:
         """What pynvml's function of this name returns; NvmlFailure where the driver refuses."""
+        if self._pynvml is None:
+            raise NvmlFailure(UNINITIALIZED, name, "not opened")
         function = self._functions.get(name)
         try:
             if function is None:

@@ -68,6 +68,9 @@ class Device:
     facts: Mapping[str, Json] = field(default_factory=dict)
     columns: tuple[int, ...] = ()
     probed: bool = False
+    probes: int = 0
+    incomplete: bool = False
+    """Something could not be read in the probe that may be readable later."""
     guest: bool = False
     """A vGPU in a virtual machine, whose zeros are no readings."""
     fans: int | None = None

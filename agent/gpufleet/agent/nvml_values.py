@@ -19,105 +19,58 @@ from gpufleet.agent.nvml_fields import (
     MEMORY_TEMPERATURE,
     PCIE_REPLAY,
     POWER_INSTANT,
-    THROTTLE_POWER,
-    THROTTLE_THERMAL,
     ask_fields,
     is_blank,
     settle_links,
 )
-from gpufleet.proto.catalog import BY_NAME
-
-
-def _metric(name: str) -> int:
-    return BY_NAME[name].id
-
-
-UTILIZATION = _metric("utilization_ratio")
-MEMORY_CONTROLLER = _metric("memory_controller_utilization_ratio")
-ENCODER = _metric("encoder_utilization_ratio")
-DECODER = _metric("decoder_utilization_ratio")
-MEMORY_USED = _metric("memory_used_bytes")
-MEMORY_FREE = _metric("memory_free_bytes")
-MEMORY_RESERVED = _metric("memory_reserved_bytes")
-MEMORY_TOTAL = _metric("memory_total_bytes")
-TEMPERATURE = _metric("temperature_celsius")
-MARGIN = _metric("temperature_margin_celsius")
-POWER = _metric("power_watts")
-POWER_LIMIT = _metric("power_limit_watts")
-FAN = _metric("fan_speed_ratio")
-CLOCKS = tuple(
-    _metric(f"clock_{name}_hertz") for name in ("graphics", "sm", "memory", "video")
-)  # nvmlClockType_t 0-3
-PERFORMANCE_STATE = _metric("performance_state")
-THROTTLE = _metric("throttle_reasons")
-LINK_GENERATION = _metric("pcie_link_generation")
-LINK_WIDTH = _metric("pcie_link_width")
-NVLINK_ERRORS = _metric("nvlink_errors_total")
-SRAM_THRESHOLD = _metric("sram_threshold_exceeded")
-
-_MEMORY_VERSION_2 = 0x02000028  # nvmlMemory_v2
-_VIOLATION_POWER, _VIOLATION_THERMAL = 0, 1  # nvmlPerfPolicyType_t
-
-UTILIZATION_RATES = Source("nvmlDeviceGetUtilizationRates", (), (UTILIZATION, MEMORY_CONTROLLER))
-ENCODER_UTILIZATION = Source("nvmlDeviceGetEncoderUtilization", (), (ENCODER,))
-DECODER_UTILIZATION = Source("nvmlDeviceGetDecoderUtilization", (), (DECODER,))
-MEMORY_INFO = Source(
-    "nvmlDeviceGetMemoryInfo",
-    (_MEMORY_VERSION_2,),
-    (MEMORY_USED, MEMORY_FREE, MEMORY_RESERVED, MEMORY_TOTAL),
-)
-MEMORY_INFO_V1 = Source("nvmlDeviceGetMemoryInfo", (), (MEMORY_USED, MEMORY_FREE, MEMORY_TOTAL))
-TEMPERATURE_OLD = Source("nvmlDeviceGetTemperature", (0,), (TEMPERATURE,))
-TEMPERATURE_NEW = Source("nvmlDeviceGetTemperatureV", (0,), (TEMPERATURE,))
-MARGIN_TEMPERATURE = Source("nvmlDeviceGetMarginTemperature", (), (MARGIN,))
-CLOCK_INFO = tuple(
-    Source("nvmlDeviceGetClockInfo", (kind,), (metric,)) for kind, metric in enumerate(CLOCKS)
-)
-PSTATE = Source("nvmlDeviceGetPerformanceState", (), (PERFORMANCE_STATE,))
-EVENT_REASONS = Source("nvmlDeviceGetCurrentClocksEventReasons", (), (THROTTLE,))
-THROTTLE_REASONS = Source("nvmlDeviceGetCurrentClocksThrottleReasons", (), (THROTTLE,))
-FAN_SPEED = Source("nvmlDeviceGetFanSpeed", (), (FAN,))
-FAN_SPEEDS = tuple(Source("nvmlDeviceGetFanSpeed_v2", (fan,), (FAN,)) for fan in range(16))
-POWER_USAGE = Source("nvmlDeviceGetPowerUsage", (), (POWER,))
-TOTAL_ENERGY = Source("nvmlDeviceGetTotalEnergyConsumption", (), (ENERGY.metric,))
-VIOLATIONS = tuple(
-    (field, Source("nvmlDeviceGetViolationStatus", (policy,), (field.metric,)))
-    for field, policy in (
-        (THROTTLE_POWER, _VIOLATION_POWER),
-        (THROTTLE_THERMAL, _VIOLATION_THERMAL),
-    )
-)
-ENFORCED_LIMIT = Source("nvmlDeviceGetEnforcedPowerLimit", (), (POWER_LIMIT,))
-PCIE_GENERATION = Source("nvmlDeviceGetCurrPcieLinkGeneration", (), (LINK_GENERATION,))
-PCIE_WIDTH = Source("nvmlDeviceGetCurrPcieLinkWidth", (), (LINK_WIDTH,))
-REPLAY_COUNTER = Source("nvmlDeviceGetPcieReplayCounter", (), (PCIE_REPLAY.metric,))
-SRAM_STATUS = Source("nvmlDeviceGetSramEccErrorStatus", (), (SRAM_THRESHOLD,))
-
-_ALWAYS = (
-    UTILIZATION_RATES,
-    ENCODER_UTILIZATION,
+from gpufleet.agent.nvml_sources import (
+    CLOCK_INFO,
+    CLOCKS,
+    DECODER,
     DECODER_UTILIZATION,
-    MEMORY_INFO,
-    TEMPERATURE_OLD,
-    MARGIN_TEMPERATURE,
-    *CLOCK_INFO,
-    PSTATE,
-    EVENT_REASONS,
+    ENCODER,
+    ENCODER_UTILIZATION,
     ENFORCED_LIMIT,
+    EVENT_REASONS,
+    FAN,
+    FAN_SPEED,
+    FAN_SPEEDS,
+    LINK_GENERATION,
+    LINK_WIDTH,
+    MARGIN,
+    MARGIN_TEMPERATURE,
+    MEMORY_CONTROLLER,
+    MEMORY_FREE,
+    MEMORY_INFO,
+    MEMORY_INFO_V1,
+    MEMORY_RESERVED,
+    MEMORY_TOTAL,
+    MEMORY_USED,
+    NVLINK_ERRORS,
     PCIE_GENERATION,
     PCIE_WIDTH,
+    PERFORMANCE_STATE,
+    POWER,
+    POWER_LIMIT,
+    POWER_USAGE,
+    PSTATE,
+    REPLAY_COUNTER,
     SRAM_STATUS,
+    SRAM_THRESHOLD,
+    TEMPERATURE,
+    TEMPERATURE_NEW,
+    TEMPERATURE_OLD,
+    THROTTLE,
+    THROTTLE_REASONS,
+    TOTAL_ENERGY,
+    UTILIZATION,
+    UTILIZATION_RATES,
+    VIOLATIONS,
 )
-_INSTEAD: tuple[tuple[Source | Field, Source], ...] = (
-    (MEMORY_INFO, MEMORY_INFO_V1),
-    (TEMPERATURE_OLD, TEMPERATURE_NEW),
-    (EVENT_REASONS, THROTTLE_REASONS),
-    (POWER_INSTANT, POWER_USAGE),
-    (ENERGY, TOTAL_ENERGY),
-    (PCIE_REPLAY, REPLAY_COUNTER),
-    *VIOLATIONS,
-)
-"""Where the first is not supported the second is asked."""
+
+_HOTTEST = 200
+_FASTEST_MHZ = 100_000
+_FASTEST_FAN = 200  # nvml.h: may exceed 100 % of what is meant as the loudest
 
 
 class _SramStatus(ctypes.Structure):
@@ -129,21 +82,6 @@ class _SramStatus(ctypes.Structure):
         ("counts", ctypes.c_ulonglong * 11),
         ("threshold_exceeded", ctypes.c_uint),
     )
-
-
-def columns(device: Device) -> tuple[int, ...]:
-    """Catalogue ids that the GPU can answer, known once it was read with the slow tier."""
-    asked: list[Source] = [s for s in _ALWAYS if s not in device.unsupported]
-    for first, second in _INSTEAD:
-        if first in device.unsupported and second not in device.unsupported:
-            asked.append(second)
-    fans = (FAN_SPEED,) if device.fans is None else FAN_SPEEDS[: device.fans]
-    asked.extend(f for f in fans if f not in device.unsupported)
-    ids = {metric for source in asked for metric in source.metrics}
-    ids.update(f.metric for f in device.fields if f.metric)
-    if any(f.group in LINK_ERRORS for f in device.fields):
-        ids.add(NVLINK_ERRORS)
-    return tuple(sorted(ids))
 
 
 def read_values(look: Look, *, slow: bool) -> tuple[dict[int, int], dict[str, Json]]:
@@ -217,10 +155,6 @@ def _fast(look: Look, batch: Mapping[Field, int]) -> dict[int, int]:
     return values
 
 
-_HOTTEST = 200
-_FASTEST_MHZ = 100_000
-
-
 def _percent(values: dict[int, int], metric: int, percent: int) -> None:
     """A ratio in thousandths; drivers are known to say more than 100 %, which is no reading."""
     if percent <= 100:
@@ -274,9 +208,6 @@ def _fans(look: Look, values: dict[int, int]) -> dict[str, Json]:
     return {"fan_speed_ratios": ratios}
 
 
-_FASTEST_FAN = 200  # nvml.h: may exceed 100 % of what is meant as the loudest
-
-
 def _slow(look: Look, batch: Mapping[Field, int]) -> tuple[dict[int, int], dict[str, Json]]:
     values = _scaled(batch, slow=True)
     for source, metric in (
@@ -293,7 +224,8 @@ def _slow(look: Look, batch: Mapping[Field, int]) -> tuple[dict[int, int], dict[
     exceeded = _sram_threshold(look)
     if exceeded is not None:
         values[SRAM_THRESHOLD] = exceeded
-    settle_links(look)
+    if batch:
+        settle_links(look)
     counted = [f for f in look.device.fields if f.group in LINK_ERRORS]
     if counted and all(f in batch for f in counted):  # a part of a sum would look like a reset
         values[NVLINK_ERRORS] = sum(batch[f] for f in counted)

@@ -256,7 +256,7 @@ class Core:
         """A batch was taken into the node's log."""
         self.stats.records += count
         if isinstance(batch, SampleBatch):
-            self.stats.values += batch.samples.values.size
+            self.stats.values += batch.size
         else:
             self._note_xids(batch)
         if self._journal is not None:

@@ -24,7 +24,7 @@ PERIOD_SECONDS = 1.0
 MAX_RETRY_SECONDS = 15.0
 MAX_NODES = 64
 """Nodes in one transaction at most, so that none takes long."""
-MERGE_BUDGET = 64
+MERGE_BUDGET = 16
 """Subjects whose hour is merged between two rounds of flushes."""
 
 _log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def node_flush(log: NodeLog, batches: Sequence[Batch]) -> NodeFlush:
 def _chunks(binding: Binding, batches: Sequence[SampleBatch]) -> Iterable[SubjectSamples]:
     """Minute chunks of batches in one layout and one epoch."""
     for _, run in groupby(batches, key=lambda batch: batch.position.epoch):
-        samples = [batch.samples for batch in run]
+        samples = [batch.samples() for batch in run]
         ticks = np.concatenate([s.ticks for s in samples])
         values = np.concatenate([s.values for s in samples])
         present = taken = None

@@ -204,7 +204,7 @@ class Session:
                 " set the node's clock."
             )
         if message.seq:
-            await self._record(message, binding, samples)
+            await self._record(message, wire, binding, samples)
         if live:
             if self._live_layout != wire.layout:
                 self._live_layout = wire.layout
@@ -214,7 +214,9 @@ class Session:
                 self.core.fleet.apply(binding, samples, self.core.mono(), now)
             self._skew(last, now)
 
-    async def _record(self, message: pb.AgentMessage, binding: Binding, samples: Samples) -> None:
+    async def _record(
+        self, message: pb.AgentMessage, wire: pb.Samples, binding: Binding, samples: Samples
+    ) -> None:
         count = max(1, message.count)
         if count != len(samples.ticks):
             raise WireError(f"A message of {count} records holds {len(samples.ticks)} ticks.")
@@ -225,18 +227,19 @@ class Session:
         if verdict is Verdict.JUMP:
             self._ask_again()
             return
-        if known:
-            samples = Samples(
-                samples.ticks[known:],
-                None if samples.taken is None else samples.taken[known:],
-                None if samples.present is None else samples.present[known:],
-                samples.values[known:],
-            )
         same_epoch = message.epoch == self.log.received.epoch
-        if same_epoch and int(samples.ticks[0]) <= self.log.last_tick:
+        if same_epoch and int(samples.ticks[known]) <= self.log.last_tick:
             raise WireError(f"Ticks of node {self.node.name} do not increase within an epoch.")
         position = Position(message.epoch, message.seq)
-        self._accept(SampleBatch(position, binding, samples), count - known)
+        batch = SampleBatch(
+            position=position,
+            binding=binding,
+            wire=wire.SerializeToString(),
+            count=count - known,
+            skip=known,
+            last_tick=int(samples.ticks[-1]),
+        )
+        self._accept(batch, batch.count)
         await self.core.admit()
 
     def _accept(self, batch: SampleBatch | EventBatch, count: int) -> None:

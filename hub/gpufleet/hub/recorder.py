@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from gpufleet.hub.fleet import Binding
 from gpufleet.hub.store.chunk import EMPTY, Chunk, Column, take
 from gpufleet.hub.store.write import EventRow
-from gpufleet.hub.wire import Samples
+from gpufleet.hub.wire import Samples, decode_samples, tail_of
+from gpufleet.proto import telemetry_pb2 as pb
 
 MINUTE_MS = 60_000
 FLUSH_GRACE_MS = 3_000
@@ -51,11 +52,31 @@ class Verdict(Enum):
 
 @dataclass(slots=True)
 class SampleBatch:
-    """Ticks in sequence; ``position`` is that of the last."""
+    """Ticks in sequence; ``position`` is that of the last.
+
+    They are kept as they came over the wire, a third of what arrays would take: with 1,000 nodes
+    at 1 Hz some 50,000 batches wait here.
+    """
 
     position: Position
     binding: Binding
-    samples: Samples
+    wire: bytes
+    """A serialised pb.Samples."""
+    count: int
+    """Ticks that count."""
+    skip: int
+    """Ticks before those, which were known already."""
+    last_tick: int
+
+    @property
+    def size(self) -> int:
+        """Values, absent ones included."""
+        return self.count * self.binding.layout.columns
+
+    def samples(self) -> Samples:
+        """Decoded again."""
+        samples = decode_samples(pb.Samples.FromString(self.wire), self.binding.layout)
+        return samples if not self.skip else tail_of(samples, self.skip)
 
 
 @dataclass(slots=True)
@@ -102,9 +123,9 @@ class NodeLog:
     def add(self, batch: Batch) -> None:
         """Take a batch that ``judge`` said to take."""
         if isinstance(batch, SampleBatch):
-            self.last_tick = int(batch.samples.ticks[-1])
-            self.pending_ticks += len(batch.samples.ticks)
-            self.pending_values += batch.samples.values.size
+            self.last_tick = batch.last_tick
+            self.pending_ticks += batch.count
+            self.pending_values += batch.size
         else:
             self.urgent = True
         self.received = batch.position
@@ -124,7 +145,7 @@ class NodeLog:
         boundary = (now_ms - offset) // MINUTE_MS * MINUTE_MS
         count = 0
         for batch in self.pending:
-            if isinstance(batch, SampleBatch) and int(batch.samples.ticks[-1]) >= boundary:
+            if isinstance(batch, SampleBatch) and batch.last_tick >= boundary:
                 break
             count += 1
         return count
@@ -144,8 +165,8 @@ class NodeLog:
         for batch in batches:
             self.pending.popleft()
             if isinstance(batch, SampleBatch):
-                self.pending_ticks -= len(batch.samples.ticks)
-                self.pending_values -= batch.samples.values.size
+                self.pending_ticks -= batch.count
+                self.pending_values -= batch.size
         self.committed = batches[-1].position
 
 
@@ -160,7 +181,7 @@ def subject_tail(batches: Iterable[Batch], subject_id: int, metric_ids: Sequence
         if not isinstance(batch, SampleBatch) or subject_id not in batch.binding.subject_ids:
             continue
         place = batch.binding.subject_ids.index(subject_id)
-        samples = batch.samples
+        samples = batch.samples()
         rows = slice(None) if samples.taken is None else samples.taken[:, place]
         ticks.append(samples.ticks[rows])
         ids = batch.binding.layout.metrics[place]

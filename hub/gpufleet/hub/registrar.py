@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from gpufleet.hub.fleet import SubjectEntry
 from gpufleet.hub.store import registry
@@ -23,6 +27,29 @@ class _Wish:
     done: asyncio.Future[NodeRecord | None]
 
 
+def _digest(
+    node_id: int, index: int, name: str, parent_id: int | None, facts: Mapping[str, Any]
+) -> bytes:
+    plain = [node_id, index, name, parent_id, dict(facts)]
+    return hashlib.blake2b(
+        orjson.dumps(plain, option=orjson.OPT_SORT_KEYS), digest_size=16
+    ).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A subject as it is stored; its facts only as a digest, to see whether they changed."""
+
+    id: int
+    node_id: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, record: SubjectRecord) -> _Known:
+        digest = _digest(record.node_id, record.index, record.name, record.parent_id, record.facts)
+        return cls(record.id, record.node_id, digest)
+
+
 class Registrar:
     """Call from the event loop; writes happen in the writer thread, many callers' at once.
 
@@ -37,7 +64,8 @@ class Registrar:
         with database.reading() as connection:
             self._nodes = {record.node.name: record for record in registry.load_nodes(connection)}
             self._subjects = {
-                (record.kind, record.key): record for record in registry.load_subjects(connection)
+                (record.kind, record.key): _Known.of(record)
+                for record in registry.load_subjects(connection)
             }
 
     def nodes(self) -> list[NodeRecord]:
@@ -53,10 +81,6 @@ class Registrar:
         """The id of the node that a subject is registered with."""
         record = self._subjects.get((kind, key))
         return record.node_id if record else None
-
-    def subjects_of(self, node_id: int) -> list[SubjectRecord]:
-        """Subjects registered with a node."""
-        return [record for record in self._subjects.values() if record.node_id == node_id]
 
     async def node(self, facts: NodeFacts) -> NodeRecord:
         """The record of a node, made or refreshed as ``facts`` say; StoreError if it cannot be."""
@@ -85,9 +109,8 @@ class Registrar:
         if known is None:
             return False
         parent = self._subjects.get(("gpu", facts.parent)) if facts.parent else None
-        now = (facts.node_id, facts.index, facts.name, dict(facts.facts))
-        return now == (known.node_id, known.index, known.name, dict(known.facts)) and (
-            known.parent_id == (parent.id if parent else None)
+        return known.digest == _digest(
+            facts.node_id, facts.index, facts.name, parent.id if parent else None, facts.facts
         )
 
     async def _wish(
@@ -132,4 +155,4 @@ class Registrar:
         for node_record in node_records:
             self._nodes[node_record.node.name] = node_record
         for record in subject_records:
-            self._subjects[(record.kind, record.key)] = record
+            self._subjects[(record.kind, record.key)] = _Known.of(record)

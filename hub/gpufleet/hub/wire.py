@@ -125,6 +125,16 @@ def decode_samples(message: pb.Samples, layout: Layout) -> Samples:
     )
 
 
+def tail_of(samples: Samples, skip: int) -> Samples:
+    """The samples without their first ``skip`` ticks."""
+    return Samples(
+        samples.ticks[skip:],
+        None if samples.taken is None else samples.taken[skip:],
+        None if samples.present is None else samples.present[skip:],
+        samples.values[skip:],
+    )
+
+
 def _ticks(message: pb.Samples) -> NDArray[np.int64]:
     ticks = np.cumsum(np.array(message.ticks, dtype=np.int64), dtype=np.int64)
     if bool((np.diff(ticks) <= 0).any()):

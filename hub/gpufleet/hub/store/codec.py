@@ -24,38 +24,23 @@ from __future__ import annotations
 
 import functools
 import struct
-import threading
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from gpufleet.hub.store.chunk import Bools, Chunk, Column, Ints
+from gpufleet.hub.store.envelope import CodecError, pack, unpack
+from gpufleet.hub.store.planes import BYTE, byte_rows, residuals_of, values_of, words_of
 
-MAGIC = b"GFC"
-VERSION = 1
-LEVEL = 3
+__all__ = ["CodecError", "EncodedChunk", "decode_chunk", "encode_chunk", "encode_node"]
+
 MAX_VALUES = 1 << 23
 """No chunk has more ticks times columns: an hour at 1 s has room for two thousand columns."""
-MAX_RAW_BYTES = 8 * MAX_VALUES
-"""No chunk is larger before compression; a blob that says otherwise is damaged."""
-
-_OUTER = struct.Struct("<3sBI")
 _INNER = struct.Struct("<II")
 _DIRECTORY_ROWS = 4 + 1 + 8 + 8
 _DELTAS, _BITMAP = 1, 2
-_LIMITS = np.array([0] + [(1 << 8 * w) - 1 for w in range(1, 8)], np.uint64)
-_BYTE = np.arange(8, dtype=np.uint8)
-
-_Words = NDArray[np.uint64]
-_Bytes = NDArray[np.uint8]
-
-
-class CodecError(Exception):
-    """A blob that is no chunk, is damaged, or is of a newer format than this program knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +49,6 @@ class EncodedChunk:
 
     data: bytes
     count: int
-
-
-class _Zstd(threading.local):
-    """zstd contexts are not for two threads at once, and making one costs more than a chunk."""
-
-    def __init__(self) -> None:
-        self.compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
-        self.decompressor = zstandard.ZstdDecompressor()
-
-
-_zstd = _Zstd()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +111,7 @@ def decode_chunk(data: bytes, metrics: Collection[int] | None = None) -> Chunk:
 
     CodecError for anything that ``encode_node`` did not make.
     """
-    raw = _unpack(data)
+    raw = unpack(data)
     try:
         return _decode(raw, metrics)
     except (ValueError, IndexError, struct.error) as error:
@@ -210,23 +184,24 @@ def _encode(
         if bitmap.any():
             columns = _fill(columns, present, bitmap)
     rows = np.concatenate((ticks[np.newaxis], columns))
-    width, deltas, base, slope, residuals = _residuals(rows)
+    stored = residuals_of(rows)
+    width = stored.width
 
     starts = np.concatenate((np.zeros(1, np.int64), ends))[:-1]
     steps = np.diff(ids, prepend=0)
     steps[starts[starts < ends]] = ids[starts[starts < ends]]
     directory = np.empty((_DIRECTORY_ROWS, len(rows)), np.uint8)
     directory[0:4, 0] = 0
-    directory[0:4, 1:] = _byte_rows(steps.astype("<u8"))[:4]
-    directory[4] = width << 4 | deltas
+    directory[0:4, 1:] = byte_rows(steps.astype("<u8"))[:4]
+    directory[4] = width << 4 | stored.deltas
     directory[4, 1:] |= bitmap * np.uint8(_BITMAP)
-    directory[5:13] = _byte_rows(base)
-    directory[13:21] = _byte_rows(slope)
+    directory[5:13] = byte_rows(stored.base)
+    directory[13:21] = byte_rows(stored.slope)
 
     active = np.flatnonzero(width)
-    octets = residuals[active].astype("<u8", copy=False).view(np.uint8)
+    octets = stored.numbers[active].astype("<u8", copy=False).view(np.uint8)
     octets = octets.reshape(len(active), count, 8).transpose(0, 2, 1)
-    planes = octets[width[active, np.newaxis] > _BYTE]
+    planes = octets[width[active, np.newaxis] > BYTE]
     plane_ends = np.cumsum(width, dtype=np.int64)
     bitmaps = None if present is None else np.packbits(present[bitmap], 1, "little")
     bitmap_ends = _sums(bitmap)
@@ -243,37 +218,8 @@ def _encode(
         ]
         if bitmaps is not None:
             parts.append(bitmaps[bitmap_ends[start] : bitmap_ends[end]].tobytes())
-        chunks.append(EncodedChunk(_pack(b"".join(parts)), count))
+        chunks.append(EncodedChunk(pack(b"".join(parts)), count))
     return chunks
-
-
-def _residuals(rows: Ints) -> tuple[_Bytes, Bools, _Words, _Words, _Words]:
-    """Width, deltas?, base and slope of each row of (R, T), and the residuals (R, T)."""
-    low = rows.min(axis=1)
-    words = rows.view(np.uint64)
-    base = low.view(np.uint64)
-    width = _width(rows.max(axis=1).view(np.uint64) - base)
-    slope = np.zeros(len(rows), np.uint64)
-    deltas = np.zeros(len(rows), np.bool_)
-    residuals = words - base[:, np.newaxis]
-    if rows.shape[1] > 1:
-        steps = words[:, 1:] - words[:, :-1]
-        signed = steps.view(np.int64)
-        lowest = signed.min(axis=1).view(np.uint64)
-        step_width = _width(signed.max(axis=1).view(np.uint64) - lowest)
-        deltas = step_width < width
-        better = np.flatnonzero(deltas)
-        residuals[better, 0] = 0
-        residuals[better, 1:] = steps[better] - lowest[better, np.newaxis]
-        width[better] = step_width[better]
-        slope[better] = lowest[better]
-        base[better] = words[better, 0]
-    return width, deltas, base, slope, residuals
-
-
-def _width(span: _Words) -> _Bytes:
-    """Bytes that hold 0 to ``span``: 0 to 8."""
-    return np.searchsorted(_LIMITS, span).astype(np.uint8)
 
 
 def _fill(columns: Ints, present: Bools, partly: Bools) -> Ints:
@@ -290,44 +236,6 @@ def _fill(columns: Ints, present: Bools, partly: Bools) -> Ints:
 def _sums(flags: Bools) -> Ints:
     """How many are set before each place, and in all: one longer than ``flags``."""
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(flags, dtype=np.int64)))
-
-
-def _byte_rows(words: NDArray[np.uint64]) -> _Bytes:
-    """(K,) words as (8, K) bytes, lowest first."""
-    octets: _Bytes = words.astype("<u8", copy=False).view(np.uint8)
-    return octets.reshape(-1, 8).T
-
-
-def _words(octets: _Bytes) -> _Words:
-    """(8, K) bytes, lowest first, as (K,) words."""
-    return np.ascontiguousarray(octets.T).view("<u8")[:, 0].astype(np.uint64, copy=False)
-
-
-def _pack(raw: bytes) -> bytes:
-    if len(raw) > MAX_RAW_BYTES:
-        raise ValueError(f"{len(raw)} bytes are too many for a chunk")
-    frame = _zstd.compressor.compress(raw)
-    return _OUTER.pack(MAGIC, VERSION, zlib.crc32(frame)) + frame
-
-
-def _unpack(data: bytes) -> bytes:
-    if len(data) < _OUTER.size:
-        raise CodecError("the blob is too short to be a chunk")
-    magic, version, crc = _OUTER.unpack_from(data)
-    if magic != MAGIC:
-        raise CodecError("the blob is no chunk: it does not begin with GFC")
-    if version != VERSION:
-        raise CodecError(f"the chunk has format {version}, which this gpufleet does not know")
-    frame = data[_OUTER.size :]
-    if zlib.crc32(frame) != crc:
-        raise CodecError("the chunk is damaged: its checksum does not match")
-    try:
-        size = zstandard.get_frame_parameters(frame).content_size
-        if not _INNER.size <= size <= MAX_RAW_BYTES:
-            raise CodecError(f"the chunk claims {size} bytes, which no chunk has")
-        return _zstd.decompressor.decompress(frame, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise CodecError(f"the chunk cannot be decompressed ({error})") from error
 
 
 def _decode(raw: bytes, metrics: Collection[int] | None) -> Chunk:
@@ -359,12 +267,12 @@ def _decode(raw: bytes, metrics: Collection[int] | None) -> Chunk:
         picked[rows] = True
         planes = planes[np.repeat(picked, width)]
     directory, width = directory[:, rows], width[rows]
-    values = _values(
+    values = values_of(
         planes,
         width,
         directory[4] & _DELTAS != 0,
-        _words(directory[5:13]),
-        _words(directory[13:21]),
+        words_of(directory[5:13]),
+        words_of(directory[13:21]),
         count,
     )
     ticks = values[0]
@@ -381,17 +289,3 @@ def _decode(raw: bytes, metrics: Collection[int] | None) -> Chunk:
             )
         decoded[int(ids[row])] = Column(values[position], present)
     return Chunk(ticks, decoded)
-
-
-def _values(
-    planes: _Bytes, width: Ints, deltas: Bools, base: _Words, slope: _Words, count: int
-) -> Ints:
-    """(R, T) values of rows from their byte planes, which lie one after the other."""
-    octets = np.zeros((len(width), 8, count), np.uint8)
-    octets[width[:, np.newaxis] > _BYTE] = planes
-    words: _Words = np.ascontiguousarray(octets.transpose(0, 2, 1)).view("<u8")[..., 0]
-    rows = np.flatnonzero(deltas)
-    if len(rows):
-        words[rows, 1:] = np.cumsum(words[rows, 1:] + slope[rows, np.newaxis], axis=1)
-    words += base[:, np.newaxis]
-    return words.view(np.int64)

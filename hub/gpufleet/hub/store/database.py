@@ -1,44 +1,33 @@
-"""Opens the database: transactions, the lock against a second hub, the schema's version."""
+"""Opens the database: transactions, pragmas, the lock against a second hub."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import sqlite3
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    create_engine,
-    event,
-    insert,
-    inspect,
-    make_url,
-    select,
-    text,
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gpufleet.hub.store import tables
-from gpufleet.hub.store.errors import (
-    SchemaNewer,
-    SchemaOutdated,
-    StoreFailed,
-    StoreLocked,
-    StoreUnusable,
-)
-
-REVISION = "0001"
-"""The schema of tables.py: the newest file of gpufleet.migrations.versions."""
+from gpufleet.hub.store.errors import StoreFailed, StoreLocked, StoreUnusable, reason
+from gpufleet.hub.store.schema import check_schema
 
 BUSY_TIMEOUT_MS = 10_000
+MAX_CONNECTIONS = 50
+"""More than a hub has worker threads: a connection to a file costs little."""
 
 
 class Database:
@@ -101,7 +90,7 @@ def open_database(url: str, *, exclusive: bool = True) -> Database:
         return _open_sqlite(parsed, exclusive)
     database = Database(create_engine(parsed, pool_pre_ping=True))
     try:
-        _check_schema(database, migrate_here=False)
+        check_schema(database.engine)
     except BaseException:
         database.close()
         raise
@@ -116,7 +105,7 @@ def migrate(url: str) -> None:
         return
     database = Database(create_engine(parsed))
     try:
-        _check_schema(database, migrate_here=True)
+        check_schema(database.engine, database.writing)
     finally:
         database.close()
 
@@ -153,12 +142,12 @@ def _open_sqlite(url: URL, exclusive: bool) -> Database:
     if not exclusive and not path.exists():
         raise StoreUnusable(f"There is no database at {path}; name the one that the hub uses.")
     lock_fd = _lock(path) if exclusive else None
-    engine = create_engine(url.set(database=str(path)))
+    engine = create_engine(url.set(database=str(path)), max_overflow=MAX_CONNECTIONS)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     database = Database(engine, lock_fd)
     try:
-        _check_schema(database, migrate_here=exclusive)
+        check_schema(database.engine, database.writing if exclusive else None)
     except BaseException:
         database.close()
         raise
@@ -189,7 +178,7 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded by an empty database only
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA cache_size = -4096")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -197,82 +186,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def _check_schema(database: Database, *, migrate_here: bool) -> None:
-    """The schema's version is this program's afterwards, or the error says what to do."""
-    name = database.engine.url.render_as_string(hide_password=True)
-    try:
-        with database.engine.begin() as connection:
-            found = _revision(connection, name)
-    except DBAPIError as error:
-        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(
-            error.orig, sqlite3.OperationalError
-        ):
-            raise StoreUnusable(
-                f"{database.engine.url.database} is not a SQLite database; "
-                "move it away or name another file."
-            ) from error
-        raise StoreUnusable(f"The database {name} cannot be opened: {_reason(error)}.") from error
-    if found == REVISION:
-        return
-    if found is not None and found > REVISION:
-        raise SchemaNewer(
-            f"The database {name} was written by a newer gpufleet (schema {found}, this program "
-            f"knows {REVISION}); run that version."
-        )
-    if not migrate_here:
-        raise SchemaOutdated(
-            f"The database {name} has schema {found or 'none'}, this program needs {REVISION}; "
-            "run: gpufleet hub migrate"
-        )
-    with database.writing() as connection:
-        _upgrade(connection)
-
-
-def _revision(connection: Connection, name: str) -> str | None:
-    """The schema's revision; ``None`` for an empty database; StoreUnusable for someone else's."""
-    found = set(inspect(connection).get_table_names())
-    if not found:
-        return None
-    if "alembic_version" not in found or not found & set(tables.metadata.tables):
-        raise StoreUnusable(
-            f"The database {name} holds tables that are not gpufleet's; name another database."
-        )
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-
-
-def _upgrade(connection: Connection) -> None:
-    from alembic import command  # 80 ms and some MiB that an up-to-date hub does without
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", "gpufleet:migrations")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    known = connection.execute(
-        select(tables.meta.c.value).where(tables.meta.c.name == "instance")
-    ).scalar()
-    if known is None:
-        connection.execute(
-            insert(tables.meta).values(name="instance", value=str(uuid.uuid4())),
-        )
-
-
 @contextlib.contextmanager
 def _failing(verb: str, url: URL) -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (IntegrityError, DataError, ProgrammingError, NotSupportedError):
+        raise  # our statement is wrong: no retry helps
+    except (DBAPIError, PoolTimeout) as error:
         raise StoreFailed(
-            f"The hub cannot {verb} {url.render_as_string(hide_password=True)}: {_reason(error)}."
+            f"The hub cannot {verb} {url.render_as_string(hide_password=True)}: {reason(error)}."
         ) from error
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        raise StoreFailed(
-            f"The connection to {url.render_as_string(hide_password=True)} was lost."
-        ) from error
-
-
-def _reason(error: SQLAlchemyError) -> str:
-    text = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return text[0].rstrip(".") if text else type(error).__name__

@@ -38,3 +38,9 @@ class StoreFailed(StoreError):
 
 class HistoryError(ValueError):
     """A range, number of points or cursor that has no answer; the text says which and why."""
+
+
+def reason(error: Exception) -> str:
+    """What the driver said, in one line without a full stop."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
