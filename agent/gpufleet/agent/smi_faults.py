@@ -40,6 +40,8 @@ def complaints(aside: str) -> tuple[Complaint, ...]:
             continue
         index = None if match["index"] is None else int(match["index"])
         bus_id = pci_bus_id(match["bus"] or "")
+        if index is None and bus_id is None:
+            continue
         label = _label(index, bus_id)
         found.setdefault(
             (index, bus_id), Complaint(index, bus_id, _fault(match["why"].strip(" ."), label))
@@ -49,7 +51,7 @@ def complaints(aside: str) -> tuple[Complaint, ...]:
 
 def _label(index: int | None, bus_id: str | None) -> str:
     if index is None:
-        return f"The GPU at {bus_id}" if bus_id else "A GPU"
+        return f"The GPU at {bus_id}"
     return f"GPU {index} ({bus_id})" if bus_id else f"GPU {index}"
 
 

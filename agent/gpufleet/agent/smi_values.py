@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpufleet.agent.model import Json
 from gpufleet.agent.smi_answers import Leaves, count, failure, number, total, word, yes
 from gpufleet.agent.smi_facts import VGPU_GUEST
 from gpufleet.proto.catalog import BY_NAME, THROTTLE_REASONS
@@ -115,7 +114,7 @@ _PARTS_OF_THROTTLING = (
     "hw_therm_slowdown",
     "sync_boost",
 )
-_RECOVERY = {
+RECOVERY = {
     "none": 0,
     "reset": 1,
     "gpu reset": 1,
@@ -129,7 +128,7 @@ _RECOVERY = {
     "system reboot": 7,
 }
 _REASON = re.compile(r"clocks_(?:event|throttle)_reasons/clocks_(?:event|throttle)_reason_(\w+)")
-_REASON_BITS = {name: bit for bit, name in THROTTLE_REASONS.items()} | {
+REASON_BITS = {name: bit for bit, name in THROTTLE_REASONS.items()} | {
     "applications_clocks_setting": 0x2,
     "display_clocks_setting": 0x100,
     "hw_power_brake_slowdown": 0x80,
@@ -177,13 +176,13 @@ def gpu_values(leaves: Leaves) -> dict[int, int]:
             values[metric] = int(flag)
     if (action := _recovery_action(leaves)) is not None:
         values[RECOVERY_ACTION] = action
-    if (reasons := _throttle_reasons(leaves)) is not None:
-        values[THROTTLE] = reasons
-    held = _throttle_microseconds(leaves)
-    if "sw_power_cap" in held:
-        values[_THROTTLE_POWER] = held["sw_power_cap"] // 1000
+    if (held := _throttle_reasons(leaves)) is not None:
+        values[THROTTLE] = held
+    spent = throttle_microseconds(leaves)
+    if "sw_power_cap" in spent:
+        values[_THROTTLE_POWER] = spent["sw_power_cap"] // 1000
     # Both may hold at once: their sum could grow by more than the time that passed.
-    if thermal := [held[part] for part in held if "therm" in part]:
+    if thermal := [spent[part] for part in spent if "therm" in part]:
         values[_THROTTLE_THERMAL] = max(thermal) // 1000
     _leave_out_zeros(leaves, values)
     return values
@@ -235,7 +234,7 @@ def _has_fan(leaves: Leaves) -> bool:
 def _recovery_action(leaves: Leaves) -> int | None:
     said = word(leaves, "gpu_recovery_action")
     if said is not None:
-        return _RECOVERY.get(said.lower())
+        return RECOVERY.get(said.lower())
     if yes(leaves, "gpu_reset_status/drain_and_reset_recommended"):
         return 4
     needed = yes(leaves, "gpu_reset_status/reset_required")  # drivers before 565
@@ -245,23 +244,23 @@ def _recovery_action(leaves: Leaves) -> int | None:
 def _throttle_reasons(leaves: Leaves) -> int | None:
     """Bits of the reasons that are active; None where one of them could not be read."""
     bits, answered = 0, False
-    for reason, text in _reasons(leaves):
+    for reason, text in reasons(leaves):
         if failure(text):
             return None
-        bit = _REASON_BITS.get(reason, 0)
+        bit = REASON_BITS.get(reason, 0)
         if text == "Active":
             bits |= bit
         answered = answered or (bit > 0 and text in ("Active", "Not Active"))
     return bits if answered else None
 
 
-def _reasons(leaves: Leaves) -> Iterator[tuple[str, str]]:
+def reasons(leaves: Leaves) -> Iterator[tuple[str, str]]:
     for path, text in leaves.items():
         if path.startswith("clocks_") and (match := _REASON.fullmatch(path)) is not None:
             yield match[1], text
 
 
-def _throttle_microseconds(leaves: Leaves) -> dict[str, int]:
+def throttle_microseconds(leaves: Leaves) -> dict[str, int]:
     found = {}
     for part in _PARTS_OF_THROTTLING:
         held = number(leaves, "us", _THROTTLE_COUNTERS + part)
@@ -279,56 +278,3 @@ def _leave_out_zeros(leaves: Leaves, values: dict[int, int]) -> None:
     for metric in (TEMPERATURE, MEMORY_TEMPERATURE, POWER, POWER_AVERAGE, FAN, _MARGIN, *CLOCKS):
         if values.get(metric) == 0:
             del values[metric]
-
-
-_FABRIC = {
-    "state": "state",
-    "status": "status",
-    "clique_id": "cliqueId",
-    "cluster_uuid": "clusterUuid",
-}
-_MODULE = {
-    "module_power_watts": ("W", "module_power_readings/instant_power_draw"),
-    "module_power_average_watts": (
-        "W",
-        "module_power_readings/average_power_draw",
-        "module_power_readings/power_draw",
-    ),
-    "module_power_limit_watts": ("W", "module_power_readings/current_power_limit"),
-    "memory_power_average_watts": ("W", "gpu_memory_power_readings/average_power_draw"),
-}
-
-
-def gpu_detail(leaves: Leaves) -> dict[str, Json]:
-    """What is no metric: a module's power, what held the clocks, the fabric, unknown answers."""
-    detail: dict[str, Json] = {}
-    for name, (unit, *paths) in _MODULE.items():
-        if (value := number(leaves, unit, *paths)) is not None:
-            detail[name] = value
-    if held := _throttle_microseconds(leaves):
-        detail["throttle_seconds"] = {part: value / 1e6 for part, value in held.items()}
-    fabric: dict[str, Json] = {
-        name: said
-        for name, leaf in _FABRIC.items()
-        if (said := word(leaves, f"fabric/{leaf}")) is not None
-    }
-    health: dict[str, Json] = {
-        path.rpartition("/")[2]: {"True": True, "False": False}.get(said, said)
-        for path in leaves
-        if path.startswith("fabric/health/") and (said := word(leaves, path)) is not None
-    }
-    if health:
-        fabric["health"] = health
-    if fabric:
-        detail["fabric"] = fabric
-    unknown = sorted(
-        reason
-        for reason, text in _reasons(leaves)
-        if text == "Active" and reason not in _REASON_BITS
-    )
-    if unknown:
-        detail["throttle_reasons_unknown"] = unknown
-    action = word(leaves, "gpu_recovery_action")
-    if action is not None and action.lower() not in _RECOVERY:
-        detail["recovery_action_unknown"] = action
-    return detail

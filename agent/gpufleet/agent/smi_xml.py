@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from gpufleet.agent.model import Fault, Json
 from gpufleet.agent.smi_answers import count, pci_bus_id, word
+from gpufleet.agent.smi_detail import gpu_detail
 from gpufleet.agent.smi_facts import gpu_facts
 from gpufleet.agent.smi_faults import Complaint, complaints, leaf_fault
 from gpufleet.agent.smi_leaves import GpuLeaves, NotALog, read_leaves
 from gpufleet.agent.smi_mig import MigDevice, mig_devices
 from gpufleet.agent.smi_processes import SmiProcess, gpu_processes
-from gpufleet.agent.smi_values import gpu_detail, gpu_values
+from gpufleet.agent.smi_values import gpu_values
 
 __all__ = ["NotALog", "SmiGpu", "SmiLog", "parse"]
 
