@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,10 @@ def only(name: str) -> SmiGpu:
 
 def values(gpu: SmiGpu) -> dict[str, float | int]:
     return {BY_ID[id].name: BY_ID[id].value(raw) for id, raw in gpu.values.items()}
+
+
+def detail(gpu: SmiGpu) -> Any:
+    return gpu.detail
 
 
 def test_every_capture_parses_whole_and_without_a_fault() -> None:
@@ -151,8 +156,7 @@ def test_gb200_4x_580() -> None:
     assert len({gpu.uuid for gpu in log.gpus}) == 4
     thermal = [values(each)["throttle_thermal_seconds_total"] for each in log.gpus]
     assert thermal == [0.0, 3.36, 7.319, 7.322]
-    fabric = gpu.detail["fabric"]
-    assert isinstance(fabric, dict)
+    fabric = detail(gpu)["fabric"]
     assert (fabric["state"], fabric["clique_id"]) == ("Completed", "2")
 
 
@@ -173,12 +177,9 @@ def test_gb200_2x_ecc_injected() -> None:
 
 def test_gb200_2x_fabric_degraded() -> None:
     well, sick = capture("gb200-2x-fabric-degraded").gpus
-    fabric = sick.detail["fabric"]
-    assert isinstance(fabric, dict)
-    health = fabric["health"]
-    assert isinstance(health, dict)
+    health = detail(sick)["fabric"]["health"]
     assert (health["summary"], health["route_unhealthy"]) == ("Unhealthy", True)
-    assert well.detail["fabric"]["health"]["summary"] == "Healthy"  # type: ignore[call-overload,index]
+    assert detail(well)["fabric"]["health"]["summary"] == "Healthy"
     assert [values(gpu)["utilization_ratio"] for gpu in (well, sick)] == [0.44, 0.37]
 
 
@@ -186,7 +187,7 @@ def test_gb200_2x_throttle_counters() -> None:
     first, second = capture("gb200-2x-throttle-counters").gpus
     assert values(first)["throttle_power_seconds_total"] == 0.039
     assert values(second)["throttle_power_seconds_total"] == 0
-    assert first.detail["throttle_seconds"]["sw_power_cap"] == 0.039595  # type: ignore[call-overload,index]
+    assert detail(first)["throttle_seconds"]["sw_power_cap"] == 0.039595
     assert values(first)["ecc_uncorrected_volatile_total"] == 0
     assert values(first)["retired_pages_pending"] == 0
 

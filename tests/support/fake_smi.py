@@ -66,14 +66,15 @@ class FakeSmi:
         code: int = 0,
         seconds: float = 0,
         stubborn: bool = False,
+        gate: bool = False,
         huge: int = 0,
         held: float = 0,
     ) -> None:
         """What a command does from now on.
 
         ``seconds``: it waits before it says anything (3600: it hangs), with ``stubborn`` deaf to
-        SIGTERM; ``huge``: it first writes so many bytes; ``held``: a child of it keeps the pipes
-        open for so long.
+        SIGTERM; ``gate``: it waits until ``release``; ``huge``: it first writes so many bytes;
+        ``held``: a child of it keeps the pipes open for so long.
         """
         here = self.folder / _PROGRAM.get(command, "nvidia-smi") / command
         new = here.with_name(f"{command}.new")
@@ -84,12 +85,17 @@ class FakeSmi:
         for name, value in (("seconds", seconds), ("huge", huge), ("held", held)):
             if value:
                 (new / name).write_text(str(value))
-        if stubborn:
-            (new / "stubborn").touch()
+        for name, wanted in (("stubborn", stubborn), ("gate", gate)):
+            if wanted:
+                (new / name).touch()
         if here.exists():
             here.rename(here.with_name(f"{command}.old"))
         new.rename(here)
         shutil.rmtree(here.with_name(f"{command}.old"), ignore_errors=True)
+
+    def release(self, command: str) -> None:
+        """Let a run go on that waits at its gate."""
+        (self.folder / _PROGRAM.get(command, "nvidia-smi") / command / "open").touch()
 
     def calls(self, program: str = "nvidia-smi") -> list[str]:
         """The arguments of every run so far."""

@@ -19,7 +19,10 @@ REUSE_SECONDS = 0.5
 """A document is given to somebody new for so long after it came, without a run behind it."""
 
 PATIENCE_SECONDS = 0.2
-"""So long a run is waited for in all at the shortest interval, where a deadline is 0.3 s."""
+"""So long a run is waited for in all at the shortest interval, where a deadline is 0.3 s.
+
+At longer intervals a fifth of them is waited, less than the 0.3 of a tick's deadline.
+"""
 
 MOST_PATIENCE_SECONDS = 3.0
 OLDEST_SECONDS = 20.0
@@ -56,7 +59,9 @@ class Feed(Generic[T]):
         self._running = False
         self._begun = 0.0
         self._ended = 0.0
-        self._interval = 0.0
+        self._read_at: dict[str, float] = {}
+        self._gaps = (0.0, 0.0)
+        self._gap_at = 0.0
 
     def forget(self) -> None:
         """Start anew: what comes from a run that is under way is still taken."""
@@ -64,6 +69,7 @@ class Feed(Generic[T]):
             self._newest = None
             self._error = None
             self._served.clear()
+            self._read_at.clear()
 
     def peek(self) -> Fetched[T] | None:
         """The newest document, without any waiting."""
@@ -85,14 +91,24 @@ class Feed(Generic[T]):
         """The newest document; ``who`` gets the same one twice only while a run is under way."""
         with self._changed:
             newest = self._newest
+            self._note_gap(who)
             if newest is None or who in self._served or not self._is_recent(newest.at):
                 self._begin()
-                patience = max(self._least_patience, 0.2 * self._interval)
-                patience = min(patience, max(self._least_patience, MOST_PATIENCE_SECONDS))
+                patience = min(0.2 * min(self._gaps), MOST_PATIENCE_SECONDS)
+                patience = max(patience, self._least_patience)
                 self._wait(newest, self._begun + patience - self._clock())
             answer = self._answer()
             self._served.add(who)
             return answer
+
+    def _note_gap(self, who: str) -> None:
+        """Learn the interval of the ticks; the smaller of two, as one may have been missed."""
+        now = self._clock()
+        before = self._read_at.get(who)
+        self._read_at[who] = now
+        if before is not None and now - before > REUSE_SECONDS and now > self._gap_at:
+            self._gaps = (self._gaps[1], now - before)
+            self._gap_at = now + REUSE_SECONDS  # once a tick
 
     def _is_recent(self, at: float) -> bool:
         return self._clock() - at <= REUSE_SECONDS
@@ -108,7 +124,7 @@ class Feed(Generic[T]):
         newest = self._newest
         if newest is None:
             raise NothingYet
-        if self._running and self._clock() - newest.at > max(OLDEST_SECONDS, 2 * self._interval):
+        if self._running and self._clock() - newest.at > max(OLDEST_SECONDS, 2 * min(self._gaps)):
             raise NothingYet
         return newest
 
@@ -116,9 +132,7 @@ class Feed(Generic[T]):
         """Start a run, unless one is under way or has just failed."""
         if self._running or (self._error is not None and self._is_recent(self._ended)):
             return
-        now = self._clock()
-        self._interval = min(now - self._begun, 60.0) if self._begun else 0.0
-        self._running, self._begun, self._error = True, now, None
+        self._running, self._begun, self._error = True, self._clock(), None
         threading.Thread(target=self._run, name="nvidia-smi", daemon=True).start()
 
     def _run(self) -> None:
