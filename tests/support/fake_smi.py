@@ -163,6 +163,7 @@ def gpu(
     *,
     processes: Sequence[Mapping[str, str]] = (),
     mig: Sequence[Mapping[str, str]] = (),
+    bus_id: str = "",
 ) -> str:
     """One ``<gpu>``: a healthy H100 with ``changes`` by path; ``None`` takes a leaf away."""
     leaves = {**_HEALTHY, "uuid": UUID.format(index), **(changes or {})}
@@ -172,7 +173,8 @@ def gpu(
         parts.append(f"<mig_devices>{devices}</mig_devices>")
     listed = "".join(f"<process_info>{_tree(part)}</process_info>\n" for part in processes)
     parts.append(f"<processes>\n{listed}</processes>")
-    return f'<gpu id="00000000:{0x18 + index:02X}:00.0">{"".join(parts)}</gpu>\n'
+    at = bus_id or f"00000000:{0x18 + index:02X}:00.0"
+    return f'<gpu id="{at}">{"".join(parts)}</gpu>\n'
 
 
 def process(pid: int, **changes: str) -> Mapping[str, str]:
