@@ -357,7 +357,14 @@ def test_mig_devices_without_a_uuid_are_in_the_parents_detail(bench: Bench) -> N
     (reading,) = bench.tick()
     detail: Any = reading.detail
     (device,) = detail["mig_without_uuid"]
-    assert device["gpu_instance_id"] == 7
+    assert (device["index"], device["gpu_instance_id"]) == (0, 7)
+    bench.tick()
+    assert bench.fake.calls().count("-L") == 1
+    bench.fake.answer("list", LISTING)
+    bench.now += 60  # tried again
+    bench.tick()
+    assert bench.collector.stale()
+    assert [s.kind for s in bench.enumerate()] == ["gpu", "mig"]
 
 
 def test_processes_have_the_user_and_start_time_of_proc(bench: Bench) -> None:

@@ -57,8 +57,8 @@ def test_errors_are_cut_and_not_fatal(fake: FakeSmi) -> None:
 
 
 def test_a_child_that_keeps_the_pipes_does_not_hold_us(fake: FakeSmi) -> None:
-    fake.answer("query", "out", held=30)
-    assert run("nvidia-smi", QUERY, 20, fake.environment).output == b"out"
+    fake.answer("query", "out", held=15)
+    assert run("nvidia-smi", QUERY, 10, fake.environment).output == b"out"
 
 
 def test_a_program_that_is_not_there(fake: FakeSmi) -> None:

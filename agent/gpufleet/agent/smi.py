@@ -187,8 +187,11 @@ class SmiCollector:
         age = self._clock() - fetched.at
         if age >= 1.0:
             detail["age_seconds"] = round(age, 1)
-        if len(entry.mig) < len(entry.gpu.mig):
-            detail["mig_without_uuid"] = [device.facts for device in entry.gpu.mig]
+        named = {device.index for device, _ in entry.mig}
+        if nameless := [device for device in entry.gpu.mig if device.index not in named]:
+            detail["mig_without_uuid"] = [
+                {"index": device.index, **device.facts} for device in nameless
+            ]
         look = self._dcgm.newest()
         if look is not None:
             if (energy := look.energy_millijoules.get(key)) is not None:

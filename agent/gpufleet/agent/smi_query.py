@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 from gpufleet.agent.model import CollectorUnavailable
@@ -27,7 +28,7 @@ class SmiQuery:
         self._clock = clock
         self._names: Mapping[tuple[str, int], MigName] = {}
         self._named_for: object = ()
-        self._retry_at = 0.0
+        self._retry_at = math.inf
 
     def take(self) -> SmiLog:
         """One log; CollectorUnavailable says why there is none."""
@@ -47,20 +48,18 @@ class SmiQuery:
             for gpu in taken.gpus
             for device in gpu.mig
         ]
-        if layout == self._named_for:
+        if layout == self._named_for and self._clock() < self._retry_at:
             return self._names
-        self._names = {}
+        self._names, self._named_for, self._retry_at = {}, layout, math.inf
         if layout:
-            if self._clock() < self._retry_at:
-                return self._names
             try:
                 outcome = self._run("-L")
             except CollectorUnavailable as why:
-                self._retry_at = self._clock() + _NAMES_RETRY_SECONDS
                 log.warning("MIG devices have no UUID: %s", why)
-                return self._names
-            self._names = mig_names(outcome.output.decode(errors="replace"))
-        self._named_for = layout
+            else:
+                self._names = mig_names(outcome.output.decode(errors="replace"))
+            if any((uuid, index) not in self._names for uuid, index, _, _ in layout):
+                self._retry_at = self._clock() + _NAMES_RETRY_SECONDS
         return self._names
 
     def _run(self, *arguments: str) -> Outcome:
