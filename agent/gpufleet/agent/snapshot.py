@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gpufleet.agent.clock import Clock
+from gpufleet.agent.health_extras import extras_of
 from gpufleet.agent.model import Collector, CollectorUnavailable, Json, Process, Reading, Subject
 from gpufleet.agent.session import Errand
 from gpufleet.alerting.health import Health, assess
@@ -84,8 +85,15 @@ def _subject(subject: Subject, reading: Reading | None, time_ms: int) -> dict[st
     fault = reading.fault if reading is not None else subject.fault
     raw = reading.values if reading is not None and reading.fault is None else None
     values = _in_base_units(subject, raw or {})
-    verdict = assess(subject.facts, values, fault.state.value if fault else None, None, time_ms)
     detail = reading.detail if reading is not None else None
+    verdict = assess(
+        subject.facts,
+        values,
+        fault.state.value if fault else None,
+        None,
+        time_ms,
+        extras=extras_of(detail),
+    )
     return {
         "uuid": subject.key,
         "index": subject.index,
