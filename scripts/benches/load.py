@@ -22,7 +22,7 @@ from gpufleet.proto import telemetry_pb2 as pb
 
 CONNECTS_A_SECOND = 80
 WELCOME_SECONDS = 30.0
-DRAIN_SECONDS = 3.0
+DRAIN_SECONDS = 2.0
 _METHOD = "/gpufleet.v1.Telemetry/Stream"
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # a connection a node, as agents have
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from support import fake_gpus
 from support.fake_driver import missing
 from support.nvml_session import session

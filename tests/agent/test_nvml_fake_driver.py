@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 

@@ -7,6 +7,7 @@ from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
+
 from gpufleet.agent.model import CollectorUnavailable, FaultState
 from gpufleet.agent.nvml import MOST_PROBES, RETRY_SECONDS, NvmlCollector
 from support import fake_gpus

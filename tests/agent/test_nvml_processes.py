@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 from support.nvml_session import Session, session

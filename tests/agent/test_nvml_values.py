@@ -6,9 +6,10 @@ import ctypes
 from pathlib import Path
 
 import pytest
-from gpufleet.agent.nvml_fields import is_blank
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gpufleet.agent.nvml_fields import is_blank
 from support import fake_gpus
 from support.fake_driver import missing
 from support.nvml_session import session

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from gpufleet.agent.processes import Identity, ProcessTable, program_name
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gpufleet.agent.processes import Identity, ProcessTable, program_name
 from support.proc_tree import BOOT_SECONDS, add_process, proc_tree
 
 

@@ -11,6 +11,7 @@ from gpufleet.alerting.health import (
     Extras,
     Health,
     HealthHistory,
+    acknowledge_xids,
     assess,
     note_fault,
     note_xid,
@@ -25,9 +26,9 @@ FACTS = {
     "pcie_link_width_max": 16,
 }
 MARGINS = {
-    "slowdown_margin_celsius": -2,
-    "shutdown_margin_celsius": -5,
-    "max_operating_margin_celsius": 0,
+    "slowdown_tlimit_celsius": -2,
+    "shutdown_tlimit_celsius": -5,
+    "max_operating_tlimit_celsius": 0,
 }
 CALM: dict[str, float | int] = {
     "utilization_ratio": 0.9,
@@ -210,7 +211,7 @@ def test_findings_that_no_metric_carries_have_the_level_of_the_table(
 
 def test_contained_memory_errors_are_a_warning_and_uncontained_ones_critical() -> None:
     values = {**CALM, "ecc_uncorrected_volatile_total": 2}
-    contained = note_xid(HealthHistory(), 94, 0)
+    contained = acknowledge_xids(note_xid(note_xid(HealthHistory(), 48, 0), 94, 0), 0)
     assert assess(FACTS, values, None, contained, 10 * 3_600_000).level == 2
     both = note_xid(contained, 95, 1)
     assert assess(FACTS, values, None, both, 10 * 3_600_000).level == 3

@@ -296,6 +296,13 @@ def test_an_energy_counter_that_starts_over_is_a_reset_and_clears_xids() -> None
     assert gpu.see(1, {"energy_joules_total": 2.0}).level == 0
 
 
+def test_an_xid_of_before_a_reset_is_over_however_late_it_is_told() -> None:
+    history = note_reset(HealthHistory(), 60_000)
+    assert note_xid(history, 79, 60_000).xids == ()
+    assert note_xid(history, 94, 59_000).contained is None
+    assert [seen.code for seen in note_xid(history, 79, 60_001).xids] == [79]
+
+
 @pytest.mark.parametrize("fault", ["lost", "reset_required"])
 def test_a_gpu_that_answers_again_after_it_was_gone_was_reset(fault: str) -> None:
     gpu = Gpu()

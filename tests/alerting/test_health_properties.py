@@ -26,9 +26,9 @@ FACTS = {
     "memory_max_temperature_celsius": 95,
     "pcie_link_generation_max": 5,
     "pcie_link_width_max": 16,
-    "slowdown_margin_celsius": -2,
-    "shutdown_margin_celsius": -5,
-    "max_operating_margin_celsius": 0,
+    "slowdown_tlimit_celsius": -2,
+    "shutdown_tlimit_celsius": -5,
+    "max_operating_tlimit_celsius": 0,
 }
 READINGS: dict[str, st.SearchStrategy[Any]] = {
     "utilization_ratio": st.sampled_from([0, 0.5, 0.51, 1]),
@@ -172,5 +172,6 @@ def test_a_history_that_is_not_open_can_be_dropped_and_resumed(
         pcie_replays=kept.pcie_replays.baseline,
         nvlink_errors=kept.nvlink_errors.baseline,
         energy_joules=kept.energy_joules,
+        reset_ms=kept.reset_ms,
     )
     assert dropped == kept

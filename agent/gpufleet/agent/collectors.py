@@ -29,6 +29,8 @@ class Simulation:
     seed: int = 1
     scenario: str = ""
     since_ms: int | None = None
+    slow_seconds: float = 30.0
+    """How often the slow tier is read, for every method."""
 
 
 def choose(method: str, simulation: Simulation, clock: Callable[[], int]) -> Choice:
@@ -39,16 +41,17 @@ def choose(method: str, simulation: Simulation, clock: Callable[[], int]) -> Cho
     if method == "sim":
         return Choice(_sim(simulation, clock), "sim was asked for: its GPUs are made up")
     if method == "nvml":
-        return Choice(_nvml(), "nvml was asked for")
+        return Choice(_nvml(simulation), "nvml was asked for")
     if method == "bash":
         return Choice(_bash(simulation.node), "bash was asked for")
     if method == "auto":
         if driver_library_is_here():
-            return Choice(_nvml(), "libnvidia-ml.so.1 is here")
+            return Choice(_nvml(simulation), "libnvidia-ml.so.1 is here")
         if nvidia_smi_is_here():
             reason = "there is no libnvidia-ml.so.1, but nvidia-smi is on the PATH"
             return Choice(_bash(simulation.node), reason)
-        return Choice(_nvml(), "there is neither libnvidia-ml.so.1 nor nvidia-smi on the PATH")
+        reason = "there is neither libnvidia-ml.so.1 nor nvidia-smi on the PATH"
+        return Choice(_nvml(simulation), reason)
     raise CollectorUnavailable(f"There is no method {method!r}: use {', '.join(METHODS)}.")
 
 
@@ -88,10 +91,12 @@ def _sim(simulation: Simulation, clock: Callable[[], int]) -> Collector:
         raise CollectorUnavailable(str(error)) from error
 
 
-def _nvml() -> Collector:
+def _nvml(simulation: Simulation) -> Collector:
     from gpufleet.agent.nvml import NvmlCollector
 
-    return NvmlCollector()
+    # A slow value may be as old as three slow readings before it is absent.
+    slow_seconds = max(3 * simulation.slow_seconds, 90.0)
+    return NvmlCollector(node=simulation.node, slow_seconds=slow_seconds)
 
 
 def _bash(node: str) -> Collector:

@@ -90,7 +90,11 @@ class Agent:
         self._board = Board(self._bell)
         self._budget = Budget(settings.cpu_budget_ratio)
         self._simulation = Simulation(
-            settings.node, settings.gpus, settings.seed, settings.scenario
+            node=settings.node,
+            gpus=settings.gpus,
+            seed=settings.seed,
+            scenario=settings.scenario,
+            slow_seconds=settings.slow_interval_ms / 1000,
         )
         self._pusher = Pusher(
             settings.hubs,
@@ -146,6 +150,7 @@ class Agent:
         )
         sentence = f"The agent {self._version} started with method {self._method}."
         self._recorder.event(Event(now_ms, "agent_started", "info", sentence, data_json=data))
+        self._sampler.session.advance()  # so that the driver is open by the first tick
         self._show_inventory()
         self._show_status()
         self._log.info(

@@ -190,8 +190,9 @@ def _injection(part: str, gpus: int) -> Injection:
     chosen = frozenset(map(int, listed.split(","))) if listed else None
     for index in sorted(chosen or ()):
         if index >= gpus:
+            hint = f"choose 0 to {gpus - 1}" if gpus else "make some with --gpus"
             raise ScenarioError(
-                f"scenario {part!r} names GPU {index}, but there are {gpus}: choose 0 to {gpus - 1}"
+                f"scenario {part!r} names GPU {index}, but there are {gpus}: {hint}"
             )
     return Injection(name, period_s * 1000, chosen)
 

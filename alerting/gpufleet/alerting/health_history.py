@@ -26,7 +26,7 @@ _KEPT_XID_TIMES = 16
 _KEPT_SLOWDOWNS = 64
 _GONE = frozenset({"lost", "reset_required"})
 _CONTAINED = frozenset({94})
-_UNCONTAINED = frozenset({48, 64, 95, 140})
+_UNCONTAINED = frozenset({95, 140})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class HealthHistory:
     """By the clock of whoever calls ``note_fault``."""
     was_gone: bool = False
     """The GPU was lost or asked for a reset: its next sample means that it was reset."""
+    reset_ms: int | None = None
+    """The last reset: Xids of before it are over, however late they are told."""
 
     @property
     def open(self) -> bool:
@@ -100,6 +102,7 @@ def resumed(
     pcie_replays: float | None = None,
     nvlink_errors: float | None = None,
     energy_joules: float | None = None,
+    reset_ms: int | None = None,
 ) -> HealthHistory:
     """The history of a GPU whose earlier one was dropped while nothing was open."""
     return HealthHistory(
@@ -108,6 +111,7 @@ def resumed(
         pcie_replays=NO_GROWTH if pcie_replays is None else Growth(pcie_replays),
         nvlink_errors=NO_GROWTH if nvlink_errors is None else Growth(nvlink_errors),
         energy_joules=energy_joules,
+        reset_ms=reset_ms,
     )
 
 
@@ -125,6 +129,8 @@ def note_fault(history: HealthHistory, fault: str | None, now_ms: int) -> Health
 
 def note_xid(history: HealthHistory, code: int, time_ms: int) -> HealthHistory:
     """The history after an Xid. Lines of one burst are one occurrence."""
+    if history.reset_ms is not None and time_ms <= history.reset_ms:
+        return history
     contained = history.contained
     if code in _UNCONTAINED:
         contained = False
@@ -148,7 +154,8 @@ def acknowledge_xids(history: HealthHistory, until_ms: int) -> HealthHistory:
 def note_reset(history: HealthHistory, time_ms: int) -> HealthHistory:
     """The history after a reset of the GPU or a load of its driver at ``time_ms``."""
     after = acknowledge_xids(history, time_ms)
-    return replace(after, contained=None, was_gone=False)
+    reset_ms = time_ms if history.reset_ms is None else max(time_ms, history.reset_ms)
+    return replace(after, contained=None, was_gone=False, reset_ms=reset_ms)
 
 
 def expired(history: HealthHistory, now_ms: int) -> HealthHistory:
@@ -221,6 +228,7 @@ def observe(
         fault=old.fault,
         fault_since_ms=old.fault_since_ms,
         was_gone=old.was_gone,
+        reset_ms=old.reset_ms,
     )
 
 
@@ -283,6 +291,7 @@ def _links_up(old: HealthHistory, extras: Extras) -> frozenset[int]:
 def _set_back(history: HealthHistory, tick_ms: int) -> HealthHistory:
     return replace(
         history,
+        reset_ms=None,
         slowdown_since_ms=None,
         downshift_since_ms=None,
         thermal=(),

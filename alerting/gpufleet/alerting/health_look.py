@@ -10,7 +10,7 @@ def operating_excess(facts: Facts, values: Values) -> float | None:
     """Degrees above the maximum operating temperature, negative below it."""
     over = _above(facts, values, "max_operating_temperature_celsius", "temperature_celsius")
     margin = values.get("temperature_margin_celsius")
-    floor = limits.margin_limit(facts, "max_operating_margin_celsius")
+    floor = limits.margin_limit(facts, "max_operating_tlimit_celsius")
     if margin is None or floor is None:
         return over
     return floor - margin if over is None else max(over, floor - margin)
@@ -36,7 +36,7 @@ def at_slowdown(facts: Facts, values: Values) -> bool:
     if over is not None and over >= 0:
         return True
     margin = values.get("temperature_margin_celsius")
-    floor = limits.margin_limit(facts, "slowdown_margin_celsius")
+    floor = limits.margin_limit(facts, "slowdown_tlimit_celsius")
     return margin is not None and floor is not None and margin <= floor
 
 
@@ -46,7 +46,7 @@ def near_shutdown(facts: Facts, values: Values) -> bool:
     if over is not None and over >= -limits.SHUTDOWN_RESERVE_CELSIUS:
         return True
     margin = values.get("temperature_margin_celsius")
-    floor = limits.margin_limit(facts, "shutdown_margin_celsius")
+    floor = limits.margin_limit(facts, "shutdown_tlimit_celsius")
     return (
         margin is not None
         and floor is not None

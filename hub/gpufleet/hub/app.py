@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
@@ -24,6 +25,7 @@ from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.database import migrate as store_migrate
 from gpufleet.hub.store.errors import StoreError
+from gpufleet.hub.store.health import load_histories
 
 PULSE_SECONDS = 0.25
 STOP_SECONDS = 5.0
@@ -70,7 +72,7 @@ def _listen(config: HubConfig) -> Iterator[socket.socket]:
         made = socket.create_server((config.listen, config.http_port), family=family, backlog=1024)
     except OSError as error:
         raise CannotStart(
-            f"Port {config.http_port} on {config.listen} cannot be opened ({error.strerror}):"
+            f"Port {config.http_port} on {config.listen} cannot be opened ({_reason(error)}):"
             " another hub may hold it; choose another with --http-port."
         ) from None
     with made:
@@ -84,7 +86,7 @@ def _check_free(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise CannotStart(
-            f"Port {port} on {host} cannot be opened ({error.strerror}):"
+            f"Port {port} on {host} cannot be opened ({_reason(error)}):"
             " another hub may hold it; choose another with --grpc-port."
         ) from None
 
@@ -96,7 +98,7 @@ def _open(config: HubConfig) -> Database:
         return open_database(config.database_url)
     except OSError as error:
         raise CannotStart(
-            f"The data directory {config.data_dir} cannot be made ({error.strerror}):"
+            f"The data directory {config.data_dir} cannot be made ({_reason(error)}):"
             " name another with --data-dir."
         ) from None
     except StoreError as error:
@@ -112,10 +114,15 @@ def _journal(config: HubConfig) -> Iterator[TextIO | None]:
         file = config.journal.open("a", encoding="utf-8")
     except OSError as error:
         raise CannotStart(
-            f"The journal {config.journal} cannot be written ({error.strerror})."
+            f"The journal {config.journal} cannot be written ({_reason(error)})."
         ) from None
     with file:
         yield file
+
+
+def _reason(error: OSError) -> str:
+    """What the system calls it: asyncio and socket put more words around that."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 class _Server(uvicorn.Server):
@@ -139,11 +146,11 @@ async def _run(
         ThreadPoolExecutor(4, "reader") as reader,
     ):
         registrar = await loop.run_in_executor(writer, lambda: Registrar(database, writer))
-        core = Core(registrar, journal)
+        core = Core(registrar, journal, await loop.run_in_executor(writer, _histories, database))
         flusher = Flusher(core, database, writer)
         grpc_server = ingest.server(core, name)
         port = grpc_server.add_insecure_port(_address(config.listen, config.grpc_port))
-        readers = Readers(core, flusher, database, reader, name)
+        readers = Readers(core, database, reader, name)
         http = _Server(
             uvicorn.Config(
                 create_app(readers),
@@ -170,7 +177,7 @@ async def _run(
         )
         await stop.wait()
         _log.info("hub stopping")
-        core.stopping = True
+        core.stop()
         http.should_exit = True
         await grpc_server.stop(0.2)
         flusher.stop()
@@ -180,6 +187,11 @@ async def _run(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return 0 if committed and not failed.is_set() else 1
+
+
+def _histories(database: Database) -> dict[int, Mapping[str, Any]]:
+    with database.reading() as connection:
+        return load_histories(connection)
 
 
 async def _flush_last(flusher: Flusher) -> bool:

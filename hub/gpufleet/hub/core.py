@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 from gpufleet.hub import recorder
 from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
 from gpufleet.hub.health import FleetHealth
+from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.hub.intake import Refused, Registration, Session
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
@@ -43,9 +44,15 @@ class Stats:
 class Core:
     """Live fleet, uncommitted records and streams. Lives on the event loop's thread."""
 
-    def __init__(self, registrar: Registrar, journal: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        registrar: Registrar,
+        journal: TextIO | None = None,
+        histories: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.fleet = Fleet()
         self.health = FleetHealth()
+        self.memory = HealthMemory(self.health, histories or {})
         self.registrar = registrar
         self.logs: dict[int, NodeLog] = {}
         self.sessions: dict[str, Session] = {}
@@ -64,6 +71,7 @@ class Core:
         self._room = asyncio.Event()
         self._room.set()
         self._skewed: set[str] = set()
+        self._rebooted: set[str] = set()
         for record in registrar.nodes():
             facts = record.node
             self.fleet.nodes[facts.name] = Node(
@@ -97,6 +105,9 @@ class Core:
         """A session for an agent's stream; an older stream of the same node ends."""
         name = registration.name
         self._refuse_second_machine(registration)
+        before = self.registrar.known_node(name)
+        if before is not None and before.node.boot_id not in ("", registration.boot_id):
+            self._rebooted.add(name)
         facts = {**registration.facts, "machine_id": registration.machine_id}
         record = await self.registrar.node(
             NodeFacts(
@@ -205,6 +216,10 @@ class Core:
             if subject is not None and subject.kind == "gpu":
                 interval = node.interval_ms
                 self.health.set_subject(slot, subject.key, subject.facts, interval_ms=interval)
+                self.memory.restore(slot, subject.subject_id)
+        if node.name in self._rebooted:
+            self._rebooted.discard(node.name)
+            self._note_resets(node, self.now())
         for entry, owner_id in moved:
             if owner_id is not None and owner_id != node.node_id:
                 names = (n.name for n in self.fleet.nodes.values() if n.node_id == owner_id)
@@ -258,17 +273,25 @@ class Core:
         if isinstance(batch, SampleBatch):
             self.stats.values += batch.size
         else:
-            self._note_xids(batch)
+            self._note_health_events(node, batch)
         if self._journal is not None:
             line = {"node": node.name, "epoch": batch.position.epoch, "seq": batch.position.seq}
             self._journal.write(json.dumps({**line, "count": count}) + "\n")
             self._journal.flush()
 
-    def _note_xids(self, batch: EventBatch) -> None:
+    def _note_health_events(self, node: Node, batch: EventBatch) -> None:
         for event in batch.events:
             slot = self.fleet.slot_of_id.get(event.subject_id)
             if event.kind == "xid" and slot is not None and self.fleet.is_gpu[slot]:
                 self.health.note_xid(slot, event.code, event.time_ms)
+            elif event.kind == "driver_changed":
+                self._note_resets(node, event.time_ms)
+
+    def _note_resets(self, node: Node, time_ms: int) -> None:
+        """The node booted or its driver was loaded: its GPUs begin anew."""
+        for slot in node.slots:
+            if self.fleet.is_gpu[slot]:
+                self.health.note_reset(slot, time_ms)
 
     async def admit(self) -> None:
         """Wait while more is uncommitted than memory allows."""
@@ -330,10 +353,15 @@ class Core:
         return self.fleet.snapshot(self.now)
 
     async def wait_change(self, version: int) -> int:
-        """The newest version, once it is another than ``version``."""
-        while self.fleet.version == version:
+        """The newest version, once it is another than ``version`` or the hub stops."""
+        while self.fleet.version == version and not self.stopping:
             await self._published.wait()
         return self.fleet.version
+
+    def stop(self) -> None:
+        """Take no more streams and let every reader that waits go."""
+        self.stopping = True
+        self._published.set()
 
     def pulse(self) -> None:
         """Judge silence and skew, then make the present state the next version."""
@@ -374,13 +402,15 @@ class Core:
         for slot, before, after in changes:
             fleet.set_health(slot, HealthView(after.level, after.reasons))
             subject = fleet.subjects[slot]
+            if before.level != after.level:
+                self.memory.hurry(slot)
             if subject is None or before.level == after.level or after.level is None:
                 continue
             if before.level is None and after.level == 0:
                 continue
             name = HEALTH_STATES[after.level]
             text = f"GPU {subject.index} of {subject.node} is {name}"
-            text += f": {' '.join(after.reasons)}" if after.reasons else "."
+            text += f": {'; '.join(after.reasons)}" if after.reasons else "."
             severity = ("info", "info", "warning", "critical")[after.level]
             owner = fleet.owner[slot].node_id
             data = {"level": after.level, "before": before.level}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from gpufleet.hub.store import merge
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.grid import SubjectSamples, minute_chunks
+from gpufleet.hub.store.health import write_histories
 from gpufleet.hub.store.write import EventRow, NodeFlush, write_flushes
 
 PERIOD_SECONDS = 1.0
@@ -37,6 +39,14 @@ class _Part:
     name: str
     log: NodeLog
     batches: list[Batch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """What the hub itself has to write, with no watermark of a node."""
+
+    events: list[EventRow]
+    histories: dict[int, Mapping[str, Any] | None]
 
 
 class Flusher:
@@ -71,15 +81,20 @@ class Flusher:
         async with self._turn:
             self._core.measure_room()
             parts = self._due(everything)
-            events, self._core.events = self._core.events, []
+            extra = self._extra()
             good = True
             for first in range(0, max(1, len(parts)), MAX_NODES):
                 some = parts[first : first + MAX_NODES]
-                if some or events:
-                    good = await self._commit(some, events) and good
-                    events = []
+                if some or extra.events or extra.histories:
+                    good = await self._commit(some, extra) and good
+                    extra = _Extra([], {})
             self._core.measure_room()
             return good
+
+    def _extra(self) -> _Extra:
+        events, self._core.events = self._core.events, []
+        histories = self._core.memory.changed(self._core.fleet, self._core.now())
+        return _Extra(events, histories)
 
     def _due(self, everything: bool) -> list[_Part]:
         now = self._core.now()
@@ -91,12 +106,12 @@ class Flusher:
                 parts.append(_Part(name, log, log.take(count)))
         return parts
 
-    async def _commit(self, parts: list[_Part], events: list[EventRow]) -> bool:
+    async def _commit(self, parts: list[_Part], extra: _Extra) -> bool:
         """Commit parts and the hub's own events together; what fails stays due."""
         loop = asyncio.get_running_loop()
         committed = False
         try:
-            chunks = await loop.run_in_executor(self._writer, self._write, parts, events)
+            chunks = await loop.run_in_executor(self._writer, self._write, parts, extra)
             committed = True
             self._core.stats.commits += 1
             self._core.stats.chunks += chunks
@@ -112,18 +127,20 @@ class Flusher:
             for part in parts:
                 part.log.done(part.batches, committed)
             if not committed:
-                self._core.events[:0] = events
+                self._core.events[:0] = extra.events
+                self._core.memory.not_saved(extra.histories)
         if committed:
             for part in parts:
                 self._core.acknowledge(part.log, part.name)
         return committed
 
-    def _write(self, parts: Sequence[_Part], events: Sequence[EventRow]) -> int:
+    def _write(self, parts: Sequence[_Part], extra: _Extra) -> int:
         flushes = [node_flush(part.log, part.batches) for part in parts]
-        if events:
-            flushes.append(NodeFlush(0, 0, 0, 0, (), tuple(events)))
+        if extra.events:
+            flushes.append(NodeFlush(0, 0, 0, 0, (), tuple(extra.events)))
         with self._database.writing() as connection:
             write_flushes(connection, flushes)
+            write_histories(connection, extra.histories)
         return sum(len(flush.chunks) for flush in flushes)
 
     async def _merge(self) -> None:

@@ -75,6 +75,7 @@ class FleetHealth:
         self._known = np.empty(0, np.bool_)
         self._read = np.empty(0, np.bool_)
         self._tick_ms = np.empty(0, np.int64)
+        self._reset_ms = np.empty(0, np.int64)
 
     def set_subject(
         self, slot: int, key: str, facts: Mapping[str, Any], *, interval_ms: int = 1000
@@ -109,7 +110,7 @@ class FleetHealth:
         if slot < len(self._known):
             self._known[slot] = self._read[slot] = False
             self._levels[slot] = np.nan
-            self._tick_ms[slot] = _NO_TICK
+            self._tick_ms[slot] = self._reset_ms[slot] = _NO_TICK
             self._prefilter.forget(slot)
 
     def note_xid(self, slot: int, code: int, time_ms: int) -> None:
@@ -175,6 +176,7 @@ class FleetHealth:
             here = slot in self._gpus and slot < slots
             if here and (fresh[slot] or self._due(slot, faults, now_ms)):
                 judged.add(slot)
+        self._note_resets(fresh, self._prefilter.restarted(values, rows), tick_ms)
         changes = self._judge(sorted(judged), values, rows, tick_ms, now_ms, faults, fresh)
 
         calm = fresh & self._read[:slots] & (self._levels[:slots] != 0)
@@ -237,6 +239,7 @@ class FleetHealth:
             else:
                 self._histories.pop(slot, None)
                 self._judged_ms.pop(slot, None)
+            self._reset_ms[slot] = history.reset_ms or _NO_TICK
             if history.open or health.level:
                 self._samples[slot] = sample
             else:
@@ -267,15 +270,22 @@ class FleetHealth:
             theirs = np.array([row for id_, row in rows.items() if id_ not in _FROM_HUB], np.intp)
             self._read[unread] = ~np.isnan(values[np.ix_(theirs, unread)]).all(axis=0)
 
+    def _note_resets(self, fresh: Flags, restarted: Flags, tick_ms: NDArray[np.int64]) -> None:
+        """Keep when GPUs were reset, of which nothing else is remembered."""
+        slots = len(fresh)
+        set_back = fresh & (tick_ms < self._tick_ms[:slots])
+        self._reset_ms[:slots][set_back] = _NO_TICK
+        np.copyto(self._reset_ms[:slots], tick_ms, where=fresh & restarted)
+
     def _history(self, slot: int) -> HealthHistory:
         self._check(slot)
         history = self._histories.get(slot)
         if history is not None:
             return history
-        tick_ms = int(self._tick_ms[slot])
         return resumed(
-            None if tick_ms == _NO_TICK else tick_ms,
+            int(self._tick_ms[slot]) or None,
             bool(self._read[slot]),
+            reset_ms=int(self._reset_ms[slot]) or None,
             **self._prefilter.counters(slot),
         )
 
@@ -297,3 +307,4 @@ class FleetHealth:
         self._known = np.append(self._known, np.zeros(more, np.bool_))
         self._read = np.append(self._read, np.zeros(more, np.bool_))
         self._tick_ms = np.append(self._tick_ms, np.full(more, _NO_TICK, np.int64))
+        self._reset_ms = np.append(self._reset_ms, np.full(more, _NO_TICK, np.int64))

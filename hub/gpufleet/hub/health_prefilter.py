@@ -56,9 +56,9 @@ class Prefilter:
         ]
         margins = [
             limits.MARGIN_CELSIUS,
-            limits.margin_limit(facts, "max_operating_margin_celsius"),
-            limits.margin_limit(facts, "slowdown_margin_celsius"),
-            limits.margin_limit(facts, "shutdown_margin_celsius"),
+            limits.margin_limit(facts, "max_operating_tlimit_celsius"),
+            limits.margin_limit(facts, "slowdown_tlimit_celsius"),
+            limits.margin_limit(facts, "shutdown_tlimit_celsius"),
         ]
         self._limits[:, slot] = (
             min(hot),
@@ -116,6 +116,15 @@ class Prefilter:
         if (nvlink := row("nvlink_errors_total")) is not None:
             found |= nvlink > np.nan_to_num(past[_NVLINK])
         return found
+
+    def restarted(self, values: Floats, rows: Mapping[int, int]) -> Flags:
+        """True for each slot whose energy counter started over: its GPU or driver was reset."""
+        index = rows.get(BY_NAME["energy_joules_total"].id)
+        slots = values.shape[1]
+        if index is None:
+            return np.zeros(slots, np.bool_)
+        restarted: Flags = values[index] < self._past[_ENERGY, :slots]
+        return restarted
 
     def remember(self, values: Floats, rows: Mapping[int, int], fresh: Flags) -> None:
         """Keep the counters of the ``fresh`` slots for the next look."""

@@ -72,6 +72,10 @@ class Registrar:
         """Every node known."""
         return list(self._nodes.values())
 
+    def known_node(self, name: str) -> NodeRecord | None:
+        """A node's record as it was last registered."""
+        return self._nodes.get(name)
+
     def subject_id(self, kind: str, key: str) -> int | None:
         """The id of a subject, ``None`` for one never registered."""
         record = self._subjects.get((kind, key))

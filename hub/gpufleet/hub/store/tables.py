@@ -120,3 +120,11 @@ events = Table(
     sqlite_with_rowid=False,
 )
 """What happened, as the node (or the hub about the node) numbered it."""
+
+health_histories = Table(
+    "health_histories",
+    metadata,
+    Column("subject_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", JSON, nullable=False),
+)
+"""What health remembers of a GPU that is not simply healthy: small, and rewritten as it changes."""

@@ -87,8 +87,13 @@ def upgrade() -> None:
     )
     op.create_index("events_time", "events", ["time_ms"])
     op.create_index("events_node_time", "events", ["node_id", "time_ms"])
+    op.create_table(
+        "health_histories",
+        sa.Column("subject_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("document", sa.JSON, nullable=False),
+    )
 
 
 def downgrade() -> None:
-    for table in ("events", "samples", "subjects", "nodes", "meta"):
+    for table in ("health_histories", "events", "samples", "subjects", "nodes", "meta"):
         op.drop_table(table)

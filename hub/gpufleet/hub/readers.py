@@ -1,0 +1,127 @@
+"""What HTTP asks of the hub: the live fleet, and history with what is not committed yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from gpufleet.hub.api.state import HubClosing
+from gpufleet.hub.core import Core
+from gpufleet.hub.recorder import subject_tail
+from gpufleet.hub.selfmetrics import registry
+from gpufleet.hub.store.chunk import Chunk
+from gpufleet.hub.store.database import Database
+from gpufleet.hub.store.events import EventPage, query_events
+from gpufleet.hub.store.history import History, Request, query_history
+from gpufleet.hub.views import Snapshot
+from gpufleet.proto.catalog import BY_NAME
+
+T = TypeVar("T")
+
+_USED_RATIO = BY_NAME["memory_used_ratio"].id
+_RATIO_OF = (BY_NAME["memory_used_bytes"].id, BY_NAME["memory_total_bytes"].id)
+
+
+class Readers:
+    """Implements gpufleet.hub.api.state.HubState. Queries run in reader threads."""
+
+    def __init__(self, core: Core, database: Database, threads: Executor, version: str) -> None:
+        self._core = core
+        self._database = database
+        self._threads = threads
+        self._version = version
+        self._registry = registry(core, version)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The hub's own metrics."""
+        return self._registry
+
+    def snapshot(self) -> Snapshot:
+        """The newest version of the fleet."""
+        return self._core.snapshot()
+
+    async def wait_change(self, version: int) -> int:
+        """The newest version, once it is another; HubClosing when the hub stops."""
+        newest = await self._core.wait_change(version)
+        if self._core.stopping:
+            raise HubClosing
+        return newest
+
+    async def history(
+        self, requests: Sequence[Request], start_ms: int, end_ms: int, points: int
+    ) -> History:
+        """Stored samples and those still in memory, each tick once."""
+        # Memory first: what is committed in between is then in both, and counts once.
+        tail = self._tail(requests)
+        return await self._read(
+            lambda: query_history(self._database, requests, start_ms, end_ms, points, tail)
+        )
+
+    def _tail(self, requests: Sequence[Request]) -> Mapping[int, Chunk]:
+        wanted: dict[int, set[int]] = {}
+        for request in requests:
+            metric_id = request.metric.id
+            ids = _RATIO_OF if metric_id == _USED_RATIO else (metric_id,)
+            wanted.setdefault(request.subject_id, set()).update(ids)
+        tail = {}
+        for subject_id, metric_ids in wanted.items():
+            slot = self._core.fleet.slot_of_id.get(subject_id)
+            node = self._core.fleet.owner.get(slot) if slot is not None else None
+            if node is not None:
+                pending = self._core.logs[node.node_id].pending
+                tail[subject_id] = subject_tail(pending, subject_id, sorted(metric_ids))
+        return tail
+
+    async def events(
+        self,
+        *,
+        subject_ids: Collection[int] | None = None,
+        node_id: int | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        kinds: Collection[str] | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> EventPage:
+        """A page of committed events, newest first."""
+
+        def read() -> EventPage:
+            with self._database.reading() as connection:
+                return query_events(
+                    connection,
+                    subject_ids=subject_ids,
+                    node_id=node_id,
+                    start_ms=start_ms,
+                    end_ms=end_ms,
+                    kinds=kinds,
+                    limit=limit,
+                    cursor=cursor,
+                )
+
+        return await self._read(read)
+
+    async def _read(self, query: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, query)
+
+    def ready(self) -> tuple[bool, str]:
+        """Ready while it runs and its database takes commits."""
+        if self._core.stopping:
+            return False, "The hub is stopping."
+        if self._core.database_trouble:
+            return False, self._core.database_trouble
+        return True, "The hub takes samples and answers."
+
+    def info(self) -> Mapping[str, Any]:
+        """Facts of the hub for ``/info``."""
+        return {
+            "version": self._version,
+            "started_ms": self._core.started_ms,
+            "database": self._database.engine.url.get_backend_name(),
+            "streams": len(self._core.sessions),
+            "uncommitted_ticks": sum(log.pending_ticks for log in self._core.logs.values()),
+        }
