@@ -54,7 +54,6 @@ def document(
     processes: Mapping[str, Sequence[Process]],
 ) -> dict[str, Any]:
     """The document of ``gpufleet snapshot``; readings and processes by subject key."""
-    time = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
     children: dict[str, list[dict[str, Any]]] = {}
     for subject in subjects:
         if subject.kind == "mig":
@@ -70,11 +69,16 @@ def document(
             gpus.append(entry)
     return {
         "node": node,
-        "time": time.replace("+00:00", "Z"),
+        "time": _rfc3339(time_ms),
         "method": method,
         **facts,
         "gpus": gpus,
     }
+
+
+def _rfc3339(time_ms: int) -> str:
+    time = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return time.replace("+00:00", "Z")
 
 
 def _subject(subject: Subject, reading: Reading | None, time_ms: int) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _process(process: Process) -> dict[str, Any]:
     return {
         "pid": process.pid,
         "type": process.type,
-        "start_ms": process.start_ms,
+        "start_time": None if process.start_ms is None else _rfc3339(process.start_ms),
         "user": process.user,
         "program": process.program,
         "memory_bytes": process.memory_bytes,
