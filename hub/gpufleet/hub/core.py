@@ -15,6 +15,7 @@ from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.hub.intake import Refused, Registration, Session
+from gpufleet.hub.on_demand import OnDemand
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
@@ -58,6 +59,7 @@ class Core:
         self.logs: dict[int, NodeLog] = {}
         self.sessions: dict[str, Session] = {}
         self.stats = Stats()
+        self.on_demand = OnDemand(self.sessions, self.mono)
         self.slot_ms = SLOT_MS
         self.started_ms = self.now()
         self.events: list[EventRow] = []
@@ -66,8 +68,6 @@ class Core:
         self.stopping = False
         self._journal = journal
         self._event_seq = 0
-        self._commands = 0
-        self._results: dict[int, asyncio.Future[pb.CommandResult]] = {}
         self._published = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -339,19 +339,6 @@ class Core:
                 data=data or {},
             )
         )
-
-    # Commands
-
-    def next_command(self) -> int:
-        """A number for a command, unique in this hub's life."""
-        self._commands += 1
-        return self._commands
-
-    def command_result(self, node: str, result: pb.CommandResult) -> None:
-        """An agent answered a command; an answer that nobody waits for is dropped."""
-        future = self._results.pop(result.id, None)
-        if future is not None and not future.done():
-            future.set_result(result)
 
     # Readers
 

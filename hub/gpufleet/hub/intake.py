@@ -165,7 +165,7 @@ class Session:
             case "details":
                 self._details(message.details)
             case "result":
-                self.core.command_result(self.node.name, message.result)
+                self.core.on_demand.answered(message.result)
             case "hello":
                 raise WireError("A second hello came on one stream.")
             case None:
@@ -285,7 +285,7 @@ class Session:
         if self._asked_after != at:
             self._asked_after = at
             command = pb.Command(
-                id=self.core.next_command(),
+                id=self.core.on_demand.next_number(),
                 resend_after=pb.Position(epoch=at.epoch, seq=at.seq),
             )
             self.outgoing.put_nowait(pb.HubMessage(command=command))
