@@ -28,9 +28,9 @@ def test_mig_devices_follow_their_gpu_with_ids_and_profile(tmp_path: Path) -> No
         s.start()
         assert [(x.kind, x.key, x.parent, x.index, x.name) for x in s.subjects] == [
             ("gpu", GPU, "", 0, "NVIDIA H100 80GB HBM3"),
-            ("mig", SHARED, GPU, 0, "1c.2g.20gb"),
-            ("mig", OTHER, GPU, 2, "1c.2g.20gb"),
-            ("mig", SMALL, GPU, 5, "1g.10gb"),
+            ("mig", SHARED, GPU, 0, "NVIDIA H100 80GB HBM3 MIG 1c.2g.20gb"),
+            ("mig", OTHER, GPU, 2, "NVIDIA H100 80GB HBM3 MIG 1c.2g.20gb"),
+            ("mig", SMALL, GPU, 5, "NVIDIA H100 80GB HBM3 MIG 1g.10gb"),
             ("gpu", fake_gpus.uuid(1), "", 1, "NVIDIA H100 80GB HBM3"),
         ]
         assert s.subjects[2].facts == {

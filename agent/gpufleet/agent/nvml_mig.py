@@ -48,6 +48,7 @@ class Instance:
     gpu: Device
     gpu_instance: int
     compute_instance: int
+    name: str = ""
     carries: bool = True
     """It tells the memory and activity of its GPU instance."""
 
@@ -109,8 +110,8 @@ def _facts(look: Look, mine: Instance, *, shared: bool) -> dict[str, Json]:
         "compute_instance_id": mine.compute_instance,
         "memory_shared": shared,
     }
-    name = look.ask(_NAME)
-    if name is not None and (profile := re.search(r"\bMIG (\S+)$", name)) is not None:
+    mine.name = look.ask(_NAME) or ""
+    if (profile := re.search(r"\bMIG (\S+)$", mine.name)) is not None:
         facts["profile"] = profile[1]
     attributes = look.ask(_ATTRIBUTES)
     if attributes is not None:

@@ -74,13 +74,13 @@ def gpu_subject(device: Device) -> Subject:
 
 
 def mig_subjects(device: Device) -> tuple[Subject, ...]:
-    """The MIG devices of a GPU that was probed, named by their profiles."""
+    """The MIG devices of a GPU that was probed."""
     return tuple(
         Subject(
             "mig",
             child.key,
             child.index,
-            str(child.facts.get("profile", f"MIG device {child.index}")),
+            (child.instance.name if child.instance else "") or f"MIG device {child.index}",
             child.columns,
             parent=device.key,
             facts=child.facts,
