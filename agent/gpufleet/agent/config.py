@@ -45,6 +45,7 @@ class Settings:
     spool_max_bytes: int
     spool_max_age_ms: int
     cpu_budget_ratio: float
+    kernel_log: Path = Path("/dev/kmsg")
 
 
 class _Wrong(Exception):
@@ -96,6 +97,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         spool_max_bytes=values.get("spool_max_bytes", 256 << 20),
         spool_max_age_ms=int(values.get("spool_max_age_hours", 168.0) * 3_600_000),
         cpu_budget_ratio=values.get("cpu_budget_ratio", 0.02),
+        kernel_log=values.get("kernel_log", Path("/dev/kmsg")),
     )
 
 
@@ -264,6 +266,7 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "spool_max_bytes": _whole(1 << 20, 1 << 40),
     "spool_max_age_hours": _at_least(1, 8760),
     "cpu_budget_ratio": _at_least(0.001, 1),
+    "kernel_log": _path,
     "gpus": _whole(0, 256),
     "seed": _whole(0, 2**53),
     "scenario": _text,

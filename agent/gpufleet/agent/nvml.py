@@ -33,6 +33,8 @@ from gpufleet.agent.nvml_sources import columns
 from gpufleet.agent.nvml_static import node_facts, read_static
 from gpufleet.agent.nvml_values import read_values
 from gpufleet.agent.processes import ProcessTable
+from gpufleet.agent.sighting import Sighting
+from gpufleet.agent.xid_watch import Watched, XidWatch
 
 RETRY_SECONDS = 30.0
 """How often GPUs that could not be opened, or not be read fully, are tried again."""
@@ -67,6 +69,7 @@ class NvmlCollector:
         self._wall_clock_ns = wall_clock_ns
         self._table = ProcessTable(proc)
         self._nvml = Nvml()
+        self._xids = XidWatch(self._nvml, lambda: wall_clock_ns() // 1_000_000)
         self._open = False
         self._gone: NvmlFailure | None = None
         self._devices: dict[str, Device] = {}
@@ -86,6 +89,7 @@ class NvmlCollector:
 
     def close(self) -> None:
         """Let the driver go."""
+        self._xids.stop()
         if self._open:
             self._nvml.close()
         self._open = False
@@ -134,6 +138,7 @@ class NvmlCollector:
             if slot.uuid:
                 self._known[key] = subject
         self._devices = devices
+        self._xids.follow([Watched(d.key, d.pci, d.handle) for d in devices.values()])
         present = {subject.key for subject in found}
         found.extend(_missing(known) for key, known in self._known.items() if key not in present)
         return found
@@ -253,6 +258,10 @@ class NvmlCollector:
             return Reading(None, fault_of(failure, device.label()))
         self._renew = True
         return Reading(None, subject.fault)
+
+    def sightings(self) -> Sequence[Sighting]:
+        """Xids that NVML told since the last call; the first call begins to listen."""
+        return self._xids.sightings()
 
     def processes(self, subject: Subject) -> Sequence[Process]:
         """Processes on one GPU with their users and programs."""
