@@ -21,7 +21,8 @@ _XID = re.compile(
     r"([0-9]{1,10})(?:,(.*))?"
 )
 _SXID = re.compile(
-    rf"{_TIME}(nvidia-nvswitch[0-9]{{1,4}}): SXid \((?:PCI:)?{_ADDRESS}\): ([0-9]{{1,10}})(?:,(.*))?"
+    rf"{_TIME}(nvidia-nvswitch[0-9]{{1,4}}): SXid \((?:PCI:)?{_ADDRESS}\): "
+    r"([0-9]{1,10})(?:,(.*))?"
 )
 _OFF_BUS = re.compile(rf"{_TIME}NVRM: GPU (?:at )?(?:PCI:)?{_ADDRESS}: GPU has fallen off the bus")
 _OFF_BUS_BEGINS = re.compile(rf"{_TIME}NVRM: The NVIDIA GPU {_ADDRESS}(?:\s.*)?")

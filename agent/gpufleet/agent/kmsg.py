@@ -119,7 +119,8 @@ class Kmsg:
             return []
         self._last = sequence
         logged = micros / 1e6
-        if priority >> 3 != 0 or (self._after is None and logged < self._since):
+        old = not self._caught_up and self._after is None and logged < self._since
+        if priority >> 3 != 0 or old:
             return []
         # The first line is the message; what follows are the record's properties.
         message = head[4].partition(b"\n")[0]

@@ -134,8 +134,8 @@ class XidWatch:
         events = self._nvml.call("nvmlEventSetCreate")
         try:
             watch.refused = frozenset(watch.gpus)
-            if not self._register(watch, events):
-                return bool(watch.refused)
+            if watch.ended.is_set() or not self._register(watch, events):
+                return bool(watch.refused) and not watch.ended.is_set()
             for beat in count(1):
                 if watch.ended.is_set():
                     return False
