@@ -15,6 +15,7 @@ from support.agent_bench import journal_of, running_agent, samples_of, settings
 from support.agent_clock import FastClock, until
 from support.hub_double import HubDouble
 from support.scripted_collector import ScriptedCollector
+from support.tcp_proxy import TcpProxy
 
 
 @pytest.fixture
@@ -34,6 +35,10 @@ def assert_hub_has_the_journal(hub: HubDouble, folder: Path) -> None:
     assert hub.stored_twice == []
     assert hub.jumps == []
     assert hub.gaps == []
+
+
+def epochs_of(folder: Path) -> set[int]:
+    return {line["epoch"] for line in journal_of(folder)}
 
 
 def test_everything_taken_arrives_once_with_its_value(tmp_path: Path, hub: HubDouble) -> None:
@@ -90,19 +95,19 @@ def test_nothing_is_lost_or_doubled_while_the_hub_dies_and_comes_back(tmp_path: 
 
 def test_what_was_not_acknowledged_is_sent_by_the_next_agent(tmp_path: Path) -> None:
     hub = HubDouble(commit_each=False).start()
-    clock = FastClock(20)
+    clock = FastClock(40)
     with running_agent(settings(tmp_path, hub.address), clock=clock):
         until(lambda: len(hub.pending) > 20, "samples arrive")
         hub.crash()
         until(lambda: len(journal_of(tmp_path)) > 60, "samples are taken meanwhile")
     hub.start()
     with running_agent(settings(tmp_path, hub.address), clock=clock):
-        newest = journal_of(tmp_path)[-1]["epoch"]
-        until(lambda: hub.received[0] == newest, "the new epoch is reached")
+        until(lambda: len(epochs_of(tmp_path)) == 2, "a new epoch has begun")
+        until(lambda: hub.received[0] == max(epochs_of(tmp_path)), "it is reached")
     hub.commit()
     hub.stop()
     assert_hub_has_the_journal(hub, tmp_path)
-    assert len({line["epoch"] for line in journal_of(tmp_path)}) == 2
+    assert len(epochs_of(tmp_path)) == 2
 
 
 def test_a_backlog_goes_in_packed_messages_beside_the_newest_tick(tmp_path: Path) -> None:
@@ -224,3 +229,18 @@ def test_a_hub_that_does_not_answer_hello_is_left(tmp_path: Path, hub: HubDouble
         hub.silent = False
         until(lambda: len(hub.samples) >= 6, "samples arrive")
     assert_hub_has_the_journal(hub, tmp_path)
+
+
+def test_a_frozen_connection_is_noticed_and_left(tmp_path: Path, hub: HubDouble) -> None:
+    """What a pulled cable looks like: 8 s by design, 60 s by grpc's own defaults."""
+    with (
+        TcpProxy(("127.0.0.1", hub.port)) as proxy,
+        running_agent(settings(tmp_path, f"127.0.0.1:{proxy.port}")) as running,
+    ):
+        until(lambda: len(hub.samples) >= 6, "samples arrive")
+        proxy.freeze()
+        until(lambda: "no stream to a hub" in running.log.getvalue(), "it is noticed")
+        proxy.cut()
+        proxy.thaw()
+        seen = len(hub.samples)
+        until(lambda: len(hub.samples) > seen, "samples go on")

@@ -260,17 +260,29 @@ def test_a_hello_out_of_bounds_is_refused_with_a_sentence(
         assert words in sentence
 
 
-def test_a_message_of_another_version_and_a_tick_from_the_future_are_refused(
-    hub: SmallHub,
-) -> None:
+def test_a_message_of_another_version_is_refused(hub: SmallHub) -> None:
     with raw_agent(hub.port, "n") as agent:
         agent.begin("GPU-a")
         agent.say(epoch=1, seq=1)
         assert "upgrade the hub" in agent.refusal()[1]
+
+
+def test_ticks_from_the_future_are_refused_with_one_event_and_hold_up_nothing(
+    hub: SmallHub,
+) -> None:
+    far = NOW + 2 * 3_600_000
     with raw_agent(hub.port, "n") as agent:
         agent.begin("GPU-a")
-        agent.tick(1, NOW + 2 * 3_600_000, (50, 1))
-        assert "set the node's clock" in agent.refusal()[1]
+        agent.tick(1, far, (50, 1))
+        agent.tick(2, far + 1000, (50, 1))
+        agent.tick(3, TICK, (51, 1))
+        _wait_received(hub, "n", 1, 3)
+        hub.flush()
+        assert hub.stored("gpu", "GPU-a").ticks.tolist() == [TICK]
+        with hub.database.reading() as connection:
+            events = query_events(connection, kinds=["future_ticks_refused"]).events
+        assert len(events) == 1
+        assert "set the node's clock" in events[0].message
 
 
 def test_a_stream_that_breaks_the_rules_ends_and_harms_no_other(hub: SmallHub) -> None:

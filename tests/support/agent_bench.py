@@ -63,8 +63,8 @@ class RunningAgent:
 def running_agent(
     made: Settings, collector: ScriptedCollector | None = None, clock: Clock | None = None
 ) -> Iterator[RunningAgent]:
-    """An agent that ends with the block; twenty times real time unless a clock is given."""
-    running = RunningAgent(made, collector or ScriptedCollector("a", "b"), clock or FastClock(20))
+    """An agent that ends with the block; forty times real time unless a clock is given."""
+    running = RunningAgent(made, collector or ScriptedCollector("a", "b"), clock or FastClock(40))
     try:
         yield running
     finally:

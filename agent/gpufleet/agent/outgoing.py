@@ -159,7 +159,7 @@ class Outgoing:
             gained = (monotonic - self._tokens_at) * BACKLOG_PER_SECOND
             self._tokens = min(BACKLOG_BURST, self._tokens + gained)
         self._tokens_at = monotonic
-        if self._tokens < 1:
+        if self._tokens < 0.999:  # sums of fractions never quite make one
             return Pause((1 - self._tokens) / BACKLOG_PER_SECOND)
         self._tokens -= 1
         return None

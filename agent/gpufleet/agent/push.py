@@ -80,7 +80,10 @@ class Pusher:
         while not self._stopping.is_set():
             hub = self._hubs[failures % len(self._hubs)]
             self._stream = stream = Stream(self._context, hub, self._welcomed)
-            ended = stream.run()
+            try:
+                ended = stream.run()
+            except Exception as error:  # a defect here must not end the pushing unheard
+                ended = Ended(f"The stream failed: {type(error).__name__}: {error}.")
             self._stream = None
             if ended.again or self._stopping.is_set():
                 continue

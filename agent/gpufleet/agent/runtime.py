@@ -98,7 +98,11 @@ class Agent:
         self._board = Board(self._bell)
         self._budget = Budget(settings.cpu_budget_ratio)
         self._simulation = Simulation(
-            settings.node, settings.gpus, settings.seed, settings.scenario
+            node=settings.node,
+            gpus=settings.gpus,
+            seed=settings.seed,
+            scenario=settings.scenario,
+            slow_seconds=settings.slow_interval_ms / 1000,
         )
         self._pusher = Pusher(
             settings.hubs,

@@ -91,7 +91,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = config.load(args.config, os.environ, flags)
         simulation = collectors.Simulation(
-            settings.node, settings.gpus, settings.seed, settings.scenario
+            node=settings.node,
+            gpus=settings.gpus,
+            seed=settings.seed,
+            scenario=settings.scenario,
+            slow_seconds=settings.slow_interval_ms / 1000,
         )
         choice = collectors.choose(settings.method, simulation, clock.wall_ms)
     except (config.ConfigError, CollectorUnavailable) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,12 +156,13 @@ def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen)
     watched = next((node for node in plan.nodes if node.watch), plan.nodes[0]).name
     uuid = next(gpu.uuid for gpu in look.gpus.values() if gpu.node == watched)
     gpus = f"{plan.http}/api/v1/gpus"
+    past = max(1, math.ceil(plan.hours))
     tries = [
         ("the fleet in numbers", f"curl {plan.http}/api/v1/fleet"),
         ("every GPU", f"curl {gpus}"),
-        ("the hot ones", f"curl '{gpus}?filter=temp>70&fields=node,index,temperature_celsius'"),
+        ("the hot ones", f"curl '{gpus}?filter=temp>60&sort=-temp&fields=node,index,temp'"),
         ("one GPU", f"curl {plan.http}/gpu/{uuid}"),
-        ("its past", f"curl '{gpus}/{uuid}/history?metric=temperature_celsius&points=60'"),
+        ("its past", f"curl '{gpus}/{uuid}/history?metric=temperature_celsius&start=-{past}h'"),
         ("what happened to it", f"curl {gpus}/{uuid}/events"),
         ("for Prometheus", f"curl {plan.http}/metrics"),
         ("changes as they come", f"curl -N {plan.http}/api/v1/stream"),

@@ -1,0 +1,160 @@
+"""What the exposition says of GPUs, nodes and users beside their metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from gpufleet.hub.api.documents import gpus_of
+from gpufleet.hub.api.exposition_text import (
+    escape,
+    fact_labels,
+    gauge,
+    head,
+    label_pairs,
+    samples,
+)
+from gpufleet.hub.api.table import Group, Table
+from gpufleet.hub.views import NodeView
+from gpufleet.proto.catalog import BY_NAME, HEALTH_STATES
+
+GPU_INFO_FACTS = (
+    "pci_bus_id",
+    "serial",
+    "board_part_number",
+    "vbios",
+    "architecture",
+    "compute_capability",
+    "mig_mode",
+)
+NODE_INFO_FACTS = ("driver_version", "nvml_version", "cuda_version", "os", "kernel")
+
+
+def gpu_state(table: Table, group: Group, labels: Sequence[str]) -> Iterator[bytes]:
+    """Whether GPUs are heard, their facts, health and faults.
+
+    Health and faults stay while the node is up: of a lost GPU they are all that is left to see.
+    """
+    known = list(zip(labels, group.subjects, strict=True))
+    fresh = ["1" if fresh else "0" for fresh in group.fresh.tolist()]
+    yield from gauge(
+        "gpufleet_gpu_up",
+        "1 while samples of this GPU arrive.",
+        list(zip(labels, fresh, strict=True)),
+    )
+    yield from gauge(
+        "gpufleet_gpu_info",
+        "Facts of the GPU; always 1.",
+        [(of + fact_labels(gpu.facts, GPU_INFO_FACTS), "1") for of, gpu in known],
+    )
+    up = {node.name for node in table.snapshot.nodes.values() if node.up}
+    heard = [(of, gpu) for of, gpu in known if gpu.node in up]
+    judged = [(of, gpu.health.level) for of, gpu in heard if gpu.health.level is not None]
+    yield from gauge(
+        "gpufleet_gpu_health", BY_NAME["health"].help, [(of, str(level)) for of, level in judged]
+    )
+    if judged:
+        name = "gpufleet_gpu_health_state"
+        yield head(name, "gauge", "1 for the state that the GPU's health is in.")
+        of_judged = [of for of, _ in judged]
+        for i, state in enumerate(HEALTH_STATES):
+            values = ["1" if level == i else "0" for _, level in judged]
+            yield samples(name, of_judged, values, f',state="{state}"')
+        yield b"\n"
+    faulty = [
+        (f'{of},state="{escape(gpu.fault.state)}"', gpu.fault)
+        for of, gpu in heard
+        if gpu.fault is not None
+    ]
+    yield from gauge(
+        "gpufleet_gpu_fault",
+        "1 while the GPU cannot be read; the state says why.",
+        [(of, "1") for of, _ in faulty],
+    )
+    yield from gauge(
+        "gpufleet_gpu_fault_since_timestamp_seconds",
+        "When the GPU's present fault began.",
+        [(of, repr(fault.since_ms / 1000)) for of, fault in faulty],
+    )
+
+
+def node_state(table: Table, nodes: Sequence[NodeView]) -> Iterator[bytes]:
+    """Whether nodes are heard, their facts and labels, and their collectors."""
+    named = [(f'node="{escape(node.name)}"', node) for node in nodes]
+    yield from gauge(
+        "gpufleet_node_up",
+        "1 while the node's agent sends.",
+        [(of, str(int(node.up))) for of, node in named],
+    )
+    yield from gauge(
+        "gpufleet_node_info",
+        "Facts and labels of the node; always 1.",
+        [(of + _node_labels(node), "1") for of, node in named],
+    )
+    yield from gauge(
+        "gpufleet_node_gpus",
+        "GPUs in the node's inventory.",
+        [(of, str(len(gpus_of(table, node)))) for of, node in named],
+    )
+    yield from gauge(
+        "gpufleet_node_last_sample_timestamp_seconds",
+        "Time of the node's newest sample.",
+        [(of, repr(n.last_tick_ms / 1000)) for of, n in named if n.last_tick_ms is not None],
+    )
+    yield from gauge(
+        "gpufleet_node_collector_hung_since_timestamp_seconds",
+        "Since when the node's collector has hung; absent while it works.",
+        [
+            (of, repr(node.hung_since_ms / 1000))
+            for of, node in named
+            if node.hung_since_ms is not None and node.up
+        ],
+    )
+
+
+def _node_labels(node: NodeView) -> str:
+    agent = label_pairs([("method", node.method), ("agent_version", node.agent_version)])
+    return agent + fact_labels(node.facts, NODE_INFO_FACTS) + _own_labels(node.labels)
+
+
+_NO_LABEL = re.compile(r"[^a-zA-Z0-9_]")
+
+
+def _own_labels(labels: Mapping[str, str]) -> str:
+    """A node's labels as ``label_rack``; of keys that become the same name the first counts."""
+    named: dict[str, str] = {}
+    for key in sorted(labels):
+        named.setdefault(f"label_{_NO_LABEL.sub('_', key)}", labels[key])
+    return label_pairs(named.items())
+
+
+def user_state(table: Table, nodes: Sequence[NodeView]) -> Iterator[bytes]:
+    """GPUs and memory by node and user: never by process."""
+    gpus: list[tuple[str, str]] = []
+    memory: list[tuple[str, str]] = []
+    for node in nodes:
+        used: dict[str, set[str]] = {}
+        taken: dict[str, int] = {}
+        for process in table.snapshot.processes.get(node.name, ()) if node.up else ():
+            if process.user is None:
+                continue
+            used.setdefault(process.user, set()).add(_gpu_of(table, process.gpu))
+            if process.memory_bytes is not None:
+                taken[process.user] = taken.get(process.user, 0) + process.memory_bytes
+        of_node = f'node="{escape(node.name)}"'
+        for user, of_user in used.items():
+            of = f'{of_node},user="{escape(user)}"'
+            gpus.append((of, str(len(of_user))))
+            if user in taken:
+                memory.append((of, str(taken[user])))
+    yield from gauge("gpufleet_user_gpus", "GPUs on which the user has processes.", gpus)
+    yield from gauge(
+        "gpufleet_user_memory_bytes", "Device memory held by the user's processes.", memory
+    )
+
+
+def _gpu_of(table: Table, uuid: str) -> str:
+    """The GPU of a MIG device; any other UUID as it is."""
+    slot = table.snapshot.slots.get(uuid)
+    subject = None if slot is None else table.snapshot.subjects[slot]
+    return subject.parent if subject is not None and subject.kind == "mig" else uuid
