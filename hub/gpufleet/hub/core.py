@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
@@ -19,6 +19,7 @@ from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.views import HealthView, Snapshot
+from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.catalog import HEALTH_STATES
 
@@ -53,6 +54,7 @@ class Core:
         self.fleet = Fleet()
         self.health = FleetHealth()
         self.memory = HealthMemory(self.health, histories or {})
+        self.xids = XidCounts()
         self.registrar = registrar
         self.logs: dict[int, NodeLog] = {}
         self.sessions: dict[str, Session] = {}
@@ -274,6 +276,7 @@ class Core:
             self.stats.values += batch.size
         else:
             self._note_health_events(node, batch)
+            self.count_xids(batch.events)
         if self._journal is not None:
             line = {"node": node.name, "epoch": batch.position.epoch, "seq": batch.position.seq}
             self._journal.write(json.dumps({**line, "count": count}) + "\n")
@@ -286,6 +289,12 @@ class Core:
                 self.health.note_xid(slot, event.code, event.time_ms)
             elif event.kind == "driver_changed":
                 self._note_resets(node, event.time_ms)
+
+    def count_xids(self, events: Iterable[EventRow]) -> None:
+        """Count the Xids among events that were just taken, or that the database holds."""
+        if self.xids.note(events):
+            self.fleet.xids = self.xids.view()
+            self.fleet.dirty = True
 
     def _note_resets(self, node: Node, time_ms: int) -> None:
         """The node booted or its driver was loaded: its GPUs begin anew."""

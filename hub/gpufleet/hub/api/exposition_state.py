@@ -76,6 +76,21 @@ def gpu_state(table: Table, group: Group, labels: Sequence[str]) -> Iterator[byt
         "When the GPU's present fault began.",
         [(of, repr(fault.since_ms / 1000)) for of, fault in faulty],
     )
+    xids = [
+        (f'{of},code="{code}"', xid)
+        for of, gpu in heard
+        for code, xid in sorted(table.snapshot.xids.get(gpu.subject_id, {}).items())
+    ]
+    if xids:
+        name = "gpufleet_gpu_xid_events_total"
+        yield head(name, "counter", "Xids that the driver told of the GPU, by code.")
+        yield samples(name, [of for of, _ in xids], [str(xid.count) for _, xid in xids])
+        yield b"\n"
+    yield from gauge(
+        "gpufleet_gpu_xid_last_seen_timestamp_seconds",
+        "When the Xid last came.",
+        [(of, repr(xid.last_seen_ms / 1000)) for of, xid in xids],
+    )
 
 
 def node_state(table: Table, nodes: Sequence[NodeView]) -> Iterator[bytes]:
