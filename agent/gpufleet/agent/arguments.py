@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 MASK = "***"
 LONGEST = 1024
 _LONGEST_WORD = 4096
 
-_SECRET_WORDS = frozenset(
-    "auth authorization bearer cookie credential credentials key keys pass passphrase passwd "
-    "password passwords pat pin psk pw pwd secret secrets sig signature token".split()
+_SECRET_WORD = re.compile(
+    r"auth|authorization|bearer|cookie|credentials?|keys?|pass|passphrase|passwd|passwords?|pat|psk"
+    r"|pw|pwd|secrets?|sig|signature|token"
 )
 _SECRET_ENDING = re.compile(
     r"(?:password|passwd|passphrase|secret|apikey|accesskey|privatekey|token|credentials?)$"
@@ -25,10 +26,13 @@ _NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _OPTION = re.compile(r"-{1,2}[A-Za-z][\w.-]*")
 _USER_OPTION = frozenset({"-u", "--user", "--proxy-user"})
 
-_ASSIGNMENT = re.compile(
-    r"""(?P<name>[A-Za-z_][\w.-]*)(?P<mid>["']?\s*[=:]\s*)(?P<quote>["']?)(?P<value>[^"'&;,\s]+)"""
-)
-_HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*|bearer\s+|basic\s+)\S.*")
+_BEFORE_VALUE = re.compile(r"""(?P<name>[A-Za-z_][\w.-]*)["']?\s*[=:]\s*(?P<quote>["']?)""")
+_VALUE = {
+    "": re.compile(r"""[^&"'\s]+"""),
+    '"': re.compile(r'[^"]+'),
+    "'": re.compile(r"[^']+"),
+}
+_HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*|bearer\s+)\S.*")
 _USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*(?:@[^/@\s]*)*@")
 _KNOWN_KEY = re.compile(
     r"\b(?:(?:AKIA|ASIA|AROA|AIDA|ANPA|ANVA|AGPA)[A-Z0-9]{12,}"
@@ -36,9 +40,9 @@ _KNOWN_KEY = re.compile(
     r"|sk-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AIza[\w-]{30,}|eyJ[\w-]{10,}(?:\.[\w-]*)*)"
 )
 _HEX = re.compile(r"(?<![A-Za-z0-9])[0-9a-fA-F]{32,}(?![A-Za-z0-9])")
-_RUN = re.compile(r"[A-Za-z0-9+/_=-]{24,}")
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _CHANCE_RATIO = 0.33
-"""Share of neighbours of another class (lower, upper, digit): 0.64 in base64, below 0.2 in names."""
+"""Share of neighbours that are of two classes of lower, upper, digit: 0.64 in base64, names 0.2."""
 
 
 def told(words: Sequence[str]) -> str | None:
@@ -75,28 +79,34 @@ def environment(text: bytes, allowed: Iterable[str]) -> list[str]:
 def is_secret_name(name: str) -> bool:
     """Whether what has this name is likely a secret: ``--api-key`` is, ``--max-tokens`` is not."""
     parts = [part.lower() for part in _NAME_PART.findall(name)]
-    return any(part in _SECRET_WORDS or _SECRET_ENDING.search(part) for part in parts)
+    return any(_SECRET_WORD.fullmatch(part) or _SECRET_ENDING.search(part) for part in parts)
 
 
 def _masked_word(word: str) -> str:
     word = _HEADER.sub(lambda m: m[1] + MASK, word)
     word = _USERINFO.sub(lambda m: f"{m[1]}{MASK}@", word)
-    word = _ASSIGNMENT.sub(_masked_assignment, word)
+    word = _without_values(word)
     word = _KNOWN_KEY.sub(MASK, word)
     word = _HEX.sub(MASK, word)
     return _RUN.sub(lambda m: MASK if _looks_like_chance(m[0]) else m[0], word)
 
 
-def _masked_assignment(match: re.Match[str]) -> str:
-    if not is_secret_name(match["name"]):
-        # A later name may stand in the value: callback=https://host/?token=...
-        inner = _ASSIGNMENT.sub(_masked_assignment, match["value"])
-        return f"{match['name']}{match['mid']}{match['quote']}{inner}"
-    return f"{match['name']}{match['mid']}{match['quote']}{MASK}"
+def _without_values(word: str) -> str:
+    """``token=abc``, ``"password": "a b"`` and the like, anywhere in a word."""
+    parts = []
+    at = 0
+    for before in _BEFORE_VALUE.finditer(word):
+        if before.start() < at or not is_secret_name(before["name"]):
+            continue
+        value = _VALUE[before["quote"]].match(word, before.end())
+        if value is not None:
+            parts += [word[at : before.end()], MASK]
+            at = value.end()
+    return "".join([*parts, word[at:]])
 
 
 def _looks_like_chance(run: str) -> bool:
-    pairs = [(a, b) for a, b in zip(run, run[1:], strict=False) if a.isalnum() and b.isalnum()]
+    pairs = [(a, b) for a, b in pairwise(run) if a.isalnum() and b.isalnum()]
     if len(pairs) < 20:
         return False
     changes = sum(_class(a) != _class(b) for a, b in pairs)

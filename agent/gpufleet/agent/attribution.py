@@ -19,9 +19,7 @@ from gpufleet.agent.users import Users
 PROLOG_FOLDER = Path("/run/gpustat")
 _LONGEST_FILE = 65_536
 
-_CONTAINER = re.compile(
-    r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?=/|$)",
-)
+_CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?=/|$)")
 _MONITOR = re.compile(r"(?:^|/)(?:lib)?(?:pod|crio)-conmon-[0-9a-f]{64}\.scope(?=/|$)")
 _POD = re.compile(
     r"(?:^|[/-])pod([0-9a-f]{8}([-_]?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12})"
@@ -87,24 +85,23 @@ class PrologFiles:
         self._users = users or Users()
 
     def complete(self, subject: Subject, processes: Sequence[Process]) -> Sequence[Process]:
-        """Processes of one GPU or MIG device with the job of the GPU where they have none.
+        """Processes of one GPU, and of its MIG devices, with the job of it where they have none.
 
         Only those of the job's own user: other users' and the system's processes are not its work.
         """
-        if not any(process.job is None for process in processes):
-            return processes
-        found = self._read(subject.key)
-        if found is None and subject.kind == "gpu":
-            found = self._read(str(subject.index))
-        if found is None:
-            return processes
-        job, user = found
-        return [
-            replace(process, job=job)
-            if process.job is None and (user is None or process.user == user)
-            else process
-            for process in processes
-        ]
+        jobs: dict[str, tuple[str, str | None] | None] = {}
+        completed = []
+        for process in processes:
+            key = process.subject_key
+            if process.job is None:
+                if key not in jobs:
+                    own = str(subject.index) if key == subject.key else ""
+                    jobs[key] = self._read(key) or self._read(own)
+                found = jobs[key]
+                if found is not None and found[1] in (None, process.user):
+                    process = replace(process, job=found[0])
+            completed.append(process)
+        return completed
 
     def _read(self, name: str) -> tuple[str, str | None] | None:
         if "/" in name or name in ("", ".", ".."):

@@ -32,7 +32,7 @@ from gpufleet.agent.nvml_slots import Slot, keys, look_at
 from gpufleet.agent.nvml_sources import columns
 from gpufleet.agent.nvml_static import node_facts, read_static
 from gpufleet.agent.nvml_values import read_values
-from gpufleet.agent.processes import ProcessTable
+from gpufleet.agent.processes import REVEAL_NOTHING, ProcessTable, Reveal
 from gpufleet.agent.sighting import Sighting
 from gpufleet.agent.xid_watch import Watched, XidWatch
 
@@ -59,6 +59,7 @@ class NvmlCollector:
         proc: Path = Path("/proc"),
         sysfs: Path = Path("/sys"),
         slow_seconds: float = 90.0,
+        reveal: Reveal = REVEAL_NOTHING,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -67,7 +68,7 @@ class NvmlCollector:
         self._slow_seconds = slow_seconds
         self._clock = clock
         self._wall_clock_ns = wall_clock_ns
-        self._table = ProcessTable(proc)
+        self._table = ProcessTable(proc, reveal=reveal)
         self._nvml = Nvml()
         self._xids = XidWatch(self._nvml, lambda: wall_clock_ns() // 1_000_000)
         self._open = False
@@ -290,6 +291,10 @@ class NvmlCollector:
                     program=who.program,
                     memory_bytes=process.memory_bytes,
                     utilization_permille=process.utilization_permille,
+                    container=who.container,
+                    pod=who.pod,
+                    job=who.job,
+                    arguments=who.arguments,
                 )
             )
         return result

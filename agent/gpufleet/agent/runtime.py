@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 
 from gpufleet.agent import host, selfmeasure
+from gpufleet.agent.attribution import PrologFiles
 from gpufleet.agent.backfill import past
 from gpufleet.agent.backlog import Backlog
 from gpufleet.agent.bell import Bell
@@ -88,10 +89,17 @@ class Agent:
         self._recorder = Recorder(
             self._backlog, journal, lambda sentence: self._note("journal", sentence)
         )
-        self._sampler = Sampler(collector, clock, rng, self._backlog.recall("driver"))
+        real = collector.method != "sim"  # what this machine says is not of a sim's GPUs
+        self._sampler = Sampler(
+            collector,
+            clock,
+            rng,
+            self._backlog.recall("driver"),
+            PrologFiles(settings.prolog_dir) if real else None,
+        )
         self._fault_watch = FaultWatch(
             collector,
-            self._kmsg() if collector.method != "sim" else None,  # a sim's GPUs are not in it
+            self._kmsg() if real else None,
             clock,
             lambda place: self._backlog.remember("kernel log", place),
         )
@@ -103,6 +111,7 @@ class Agent:
             seed=settings.seed,
             scenario=settings.scenario,
             slow_seconds=settings.slow_interval_ms / 1000,
+            reveal=settings.reveal,
         )
         self._pusher = Pusher(
             settings.hubs,

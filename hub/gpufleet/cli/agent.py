@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             seed=settings.seed,
             scenario=settings.scenario,
             slow_seconds=settings.slow_interval_ms / 1000,
+            reveal=settings.reveal,
         )
         choice = collectors.choose(settings.method, simulation, clock.wall_ms)
     except (config.ConfigError, CollectorUnavailable) as error:

@@ -32,7 +32,11 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     simulation = collectors.Simulation(
-        settings.node, settings.gpus, settings.seed, settings.scenario
+        settings.node,
+        settings.gpus,
+        settings.seed,
+        settings.scenario,
+        reveal=settings.reveal,
     )
     try:
         collector = collectors.choose(settings.method, simulation, clock.wall_ms).collector
