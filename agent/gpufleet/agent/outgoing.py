@@ -36,6 +36,7 @@ class Outgoing:
         self._inventory: pb.Inventory | None = None
         self._status: pb.CollectorStatus | None = None
         self._processes: pb.Processes | None = None
+        self._details: pb.Details | None = None
         self._announced: int | None = None
         self._live_tick_ms = 0
         self._tokens = BACKLOG_BURST
@@ -89,6 +90,9 @@ class Outgoing:
         if welcome and current.processes is not None and current.processes is not self._processes:
             self._processes = current.processes
             return pb.AgentMessage(processes=current.processes)
+        if welcome and current.details is not None and current.details is not self._details:
+            self._details = current.details
+            return pb.AgentMessage(details=current.details)
         return None
 
     def _durable(

@@ -22,6 +22,7 @@ from gpufleet.agent.kmsg import Kmsg
 from gpufleet.agent.log import Log
 from gpufleet.agent.messages import (
     compact_json,
+    details_message,
     inventory_message,
     position_message,
     processes_message,
@@ -132,6 +133,7 @@ class Agent:
         self._dropped_said = 0
         self._dropped_event_ms: int | None = None
         self._shown_version = -1
+        self._shown_details: Mapping[str, Mapping[str, Json]] = {}
         self._shown_status: pb.CollectorStatus | None = None
         self._processes_at = 0
 
@@ -220,6 +222,7 @@ class Agent:
             self._recorder.event(event)
         self._record(collection)
         self._show_status()
+        self._show_details(collection)
         if shed < Shed.PROCESSES and tick.time_ms >= self._processes_at:
             self._processes_at = tick.time_ms + self._settings.process_interval_ms
             listed = self._sampler.list_processes(self._interval_ms)
@@ -297,6 +300,17 @@ class Agent:
         self._shown_status = pb.CollectorStatus.FromString(status.SerializeToString())
         self._board.show_status(status)
         self._log_trouble()
+
+    def _show_details(self, collection: Collection) -> None:
+        details = {
+            key: reading.detail or {}
+            for key, reading in collection.readings.items()
+            if reading.detail is not None
+        }
+        if details != self._shown_details:
+            self._shown_details = details
+            kinds = {subject.key: subject.kind for subject in self._sampler.subjects}
+            self._board.show_details(details_message(kinds, details))
 
     def _log_trouble(self) -> None:
         trouble = self._sampler.trouble

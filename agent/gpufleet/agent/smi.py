@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpufleet.agent.dcgm import Dcgm
-from gpufleet.agent.health_extras import dcgm_detail
 from gpufleet.agent.model import (
     CollectorUnavailable,
     Fault,
@@ -31,6 +30,7 @@ from gpufleet.agent.smi_feed import PATIENCE_SECONDS, Feed, Fetched, NothingYet
 from gpufleet.agent.smi_keys import Document, Entry, absent, keyed
 from gpufleet.agent.smi_mig import MigDevice, MigName
 from gpufleet.agent.smi_query import SmiQuery
+from gpufleet.alerting.health_extras import dcgm_detail
 from gpufleet.proto.catalog import BY_NAME
 
 TIMEOUT_SECONDS = 20.0

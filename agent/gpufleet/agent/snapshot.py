@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gpufleet.agent.clock import Clock
-from gpufleet.agent.health_extras import extras_of
 from gpufleet.agent.model import Collector, CollectorUnavailable, Json, Process, Reading, Subject
 from gpufleet.agent.session import Errand
 from gpufleet.alerting.health import Health, assess
+from gpufleet.alerting.health_extras import extras_of
 from gpufleet.proto.catalog import SubjectKind, metrics, throttle_reason_names
 
 DEADLINE_SECONDS = 30.0

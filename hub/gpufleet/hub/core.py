@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
+from gpufleet.alerting.health_extras import extras_of
 from gpufleet.hub import recorder
 from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.hub.intake import Refused, Registration, Session
+from gpufleet.hub.on_demand import OnDemand
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
@@ -59,6 +61,7 @@ class Core:
         self.logs: dict[int, NodeLog] = {}
         self.sessions: dict[str, Session] = {}
         self.stats = Stats()
+        self.on_demand = OnDemand(self.sessions, self.mono)
         self.slot_ms = SLOT_MS
         self.started_ms = self.now()
         self.events: list[EventRow] = []
@@ -67,8 +70,6 @@ class Core:
         self.stopping = False
         self._journal = journal
         self._event_seq = 0
-        self._commands = 0
-        self._results: dict[int, asyncio.Future[pb.CommandResult]] = {}
         self._published = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -233,6 +234,12 @@ class Core:
                     f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
                 )
 
+    def detail(self, slot: int, detail: Mapping[str, Any]) -> None:
+        """What is known of a subject beside metrics; some of it counts for its health."""
+        self.fleet.set_detail(slot, detail)
+        if self.fleet.is_gpu[slot]:
+            self.health.set_extras(slot, extras_of(detail))
+
     async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
         ids = await self.registrar.subjects(
             node.node_id, [SubjectEntry(0, "node", node.name, 0, node.name, "", {})]
@@ -341,19 +348,6 @@ class Core:
                 data=data or {},
             )
         )
-
-    # Commands
-
-    def next_command(self) -> int:
-        """A number for a command, unique in this hub's life."""
-        self._commands += 1
-        return self._commands
-
-    def command_result(self, node: str, result: pb.CommandResult) -> None:
-        """An agent answered a command; an answer that nobody waits for is dropped."""
-        future = self._results.pop(result.id, None)
-        if future is not None and not future.done():
-            future.set_result(result)
 
     # Readers
 

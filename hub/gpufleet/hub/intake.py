@@ -163,8 +163,10 @@ class Session:
                 self._status(message.status)
             case "processes":
                 self._processes(message.processes)
+            case "details":
+                self._details(message.details)
             case "result":
-                self.core.command_result(self.node.name, message.result)
+                self.core.on_demand.answered(message.result)
             case "hello":
                 raise WireError("A second hello came on one stream.")
             case None:
@@ -284,7 +286,7 @@ class Session:
         if self._asked_after != at:
             self._asked_after = at
             command = pb.Command(
-                id=self.core.next_command(),
+                id=self.core.on_demand.next_number(),
                 resend_after=pb.Position(epoch=at.epoch, seq=at.seq),
             )
             self.outgoing.put_nowait(pb.HubMessage(command=command))
@@ -379,6 +381,14 @@ class Session:
         self.node.hung_since_ms = status.hung_since_ms or None
         self.node.sentence = _text(status.sentence, 1024, "The collector's sentence")
         self.node.dropped_ticks = status.dropped_ticks
+
+    def _details(self, message: pb.Details) -> None:
+        for entry in message.details[:MAX_SUBJECTS]:
+            slot = self.core.fleet.slots.get((entry.subject_kind, entry.subject_key))
+            if slot is None or self.core.fleet.owner.get(slot) is not self.node:
+                continue
+            detail = _object(entry.json, f"The detail of {entry.subject_key[:64]}")
+            self.core.detail(slot, detail)
 
     def _processes(self, message: pb.Processes) -> None:
         if len(message.processes) > MAX_PROCESSES:

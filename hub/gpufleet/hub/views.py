@@ -121,3 +121,5 @@ class Snapshot:
     processes_time_ms: Mapping[str, int]
     xids: Mapping[int, Mapping[int, XidView]] = field(default_factory=dict)
     """Subject id of a GPU → Xid → how often and when."""
+    details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Slot → what is no scalar: per fan, per link, DCGM's findings."""

@@ -32,6 +32,7 @@ def subject_document(table: Table, subject: SubjectView) -> dict[str, Any]:
             "reasons": list(subject.health.reasons),
             "basis": "live",
         },
+        "detail": dict(snapshot.details.get(subject.slot, {})),
         "fault": _fault(subject.fault),
         "stale": stale,
         "sample_time": format_ms(int(snapshot.tick_ms[subject.slot]) or None),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from gpufleet.agent.model import Json
 from gpufleet.alerting.health import NO_EXTRAS, DcgmFinding, Extras
 
 
-def dcgm_detail(health: str | None, findings: tuple[DcgmFinding, ...]) -> dict[str, Json]:
+def dcgm_detail(health: str | None, findings: tuple[DcgmFinding, ...]) -> dict[str, Any]:
     """DCGM's verdict for the detail document."""
     return {
         "overall_health": health,
@@ -24,7 +24,7 @@ def dcgm_detail(health: str | None, findings: tuple[DcgmFinding, ...]) -> dict[s
     }
 
 
-def extras_of(detail: Mapping[str, Json] | None) -> Extras:
+def extras_of(detail: Mapping[str, Any] | None) -> Extras:
     """The extras in a detail document; whatever is not as ``dcgm_detail`` writes it is left out."""
     dcgm = (detail or {}).get("dcgm")
     found = dcgm.get("findings") if isinstance(dcgm, Mapping) else None
