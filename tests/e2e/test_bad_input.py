@@ -70,6 +70,8 @@ def folder(tmp_path: Path) -> Path:
         ((*RUN, "--config", "broken.toml"), 2, r"broken\.toml: it is not valid TOML"),
         ((*RUN, "--config", "mistaken.toml"), 2, r"mistaken\.toml: http_prot"),
         ((*RUN, "--scenario", "overheet"), 2, r"'overheet': did you mean overheat\?"),
+        ((*RUN, "--scenario", "overheat:9"), 2, r"^gpufleet agent: Scenario .*\.$"),
+        ((*SNAPSHOT, "--scenario", "overheet"), 2, r"^gpufleet snapshot: There is no scenario"),
         ((*SNAPSHOT, "--method", "magic"), 2, r"--method must be one of"),
         ((*SNAPSHOT, "--gpus", "many"), 2, r"--gpus must be a number"),
     ],
