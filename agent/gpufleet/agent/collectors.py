@@ -91,7 +91,9 @@ def _sim(simulation: Simulation, clock: Callable[[], int]) -> Collector:
             since_ms=simulation.since_ms,
         )
     except ValueError as error:
-        raise CollectorUnavailable(str(error)) from error
+        sentence = str(error)
+        stop = "" if sentence.endswith((".", "?")) else "."
+        raise CollectorUnavailable(f"{sentence[:1].upper()}{sentence[1:]}{stop}") from error
 
 
 def _nvml(simulation: Simulation) -> Collector:

@@ -72,7 +72,8 @@ def load(config: Path | None, environment: Mapping[str, str], flags: Mapping[str
             values[key] = _read(key, text, f"GPUFLEET_{key.upper()}")
     for key, value in flags.items():
         if value is not None:
-            values[key] = _read(key, value, f"--{key.replace('_', '-')}")
+            flag = "label" if key == "labels" else key.replace("_", "-")
+            values[key] = _read(key, value, f"--{flag}")
     return _settings(values)
 
 
@@ -145,7 +146,8 @@ def _read(key: str, value: object, where: str) -> Any:
     try:
         return reader(value)
     except _Wrong as wrong:
-        raise ConfigError(f"{where} {wrong}, not {value!r}.") from wrong
+        shown = value[0] if isinstance(value, list) and len(value) == 1 else value
+        raise ConfigError(f"{where} {wrong}, not {shown!r}.") from wrong
 
 
 # Readers: a value of TOML, or the text of a variable or flag, as what Settings holds.

@@ -11,7 +11,7 @@ from gpufleet.agent.model import Collector, CollectorUnavailable, Json, Process,
 from gpufleet.agent.session import Errand
 from gpufleet.alerting.health import Health, assess
 from gpufleet.alerting.health_extras import extras_of
-from gpufleet.proto.catalog import SubjectKind, metrics, throttle_reason_names
+from gpufleet.proto.catalog import BY_NAME, SubjectKind, metrics, throttle_reason_names
 
 DEADLINE_SECONDS = 30.0
 
@@ -116,7 +116,8 @@ def _in_base_units(subject: Subject, raw: Mapping[int, int]) -> dict[str, float 
     values = {m.name: m.value(raw[m.id]) for m in metrics(kind) if m.id in raw}
     used, total = values.get("memory_used_bytes"), values.get("memory_total_bytes")
     if used is not None and total:
-        values["memory_used_ratio"] = used / total
+        digits = len(str(BY_NAME["memory_used_ratio"].divisor)) - 1  # as the hub rounds it
+        values["memory_used_ratio"] = round(used / total, digits)
     return values
 
 

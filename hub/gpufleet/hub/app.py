@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
 
 import uvicorn
+from sqlalchemy import make_url
 
 from gpufleet.hub import ingest, xids
 from gpufleet.hub.api.app import create_app
@@ -64,6 +65,8 @@ def migrate(config: HubConfig) -> int:
         store_migrate(config.database_url)
     except StoreError as error:
         raise CannotStart(str(error)) from None
+    shown = make_url(config.database_url).render_as_string(hide_password=True)
+    _log.info("database is up to date database=%s", shown)
     return 0
 
 
@@ -157,6 +160,7 @@ async def _run(
         http = _Server(
             uvicorn.Config(
                 create_app(readers),
+                log_config=None,  # its lines look like ours
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

@@ -199,8 +199,11 @@ class Core:
                 accepted.append(entry)
             else:
                 await self._claim_refused(node, entry.kind, entry.key, owner)
-        if not any(entry.kind == "node" for entry in accepted):
+        own = next((entry.facts for entry in accepted if entry.kind == "node"), None)
+        if own is None:
             accepted.insert(0, SubjectEntry(0, "node", node.name, 0, node.name, "", {}))
+        else:
+            await self._learn(node, own)
         moved = [
             (entry, self.registrar.owner(entry.kind, entry.key))
             for entry in accepted
@@ -233,6 +236,14 @@ class Core:
                     "info",
                     f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
                 )
+
+    async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
+        """Keep what an inventory says of the node: its driver may have opened after the hello."""
+        known = self.registrar.known_node(node.name)
+        learnt = {**node.facts, **facts}
+        if known is not None and learnt != node.facts:
+            await self.registrar.node(replace(known.node, facts=learnt))
+            node.facts = learnt
 
     def detail(self, slot: int, detail: Mapping[str, Any]) -> None:
         """What is known of a subject beside metrics; some of it counts for its health."""
