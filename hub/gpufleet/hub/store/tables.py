@@ -38,6 +38,18 @@ meta = Table(
 )
 """Facts of this database; ``instance`` is a UUID made with it."""
 
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String(16), nullable=False, server_default="hub"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", String(64), nullable=False),
+    Column("renewals", BigInteger, nullable=False),
+    Column("renewed_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("name", "epoch", name="lease_pkey"),
+)
+"""One row: which hub writes (lease.py)."""
+
 nodes = Table(
     "nodes",
     metadata,
