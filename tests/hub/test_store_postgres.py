@@ -9,8 +9,11 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import text
 
+from gpufleet.hub.store.bulk import Row, upsert_rows
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.errors import SchemaOutdated, StoreFailed
+from gpufleet.hub.store.tables import samples
+from gpufleet.hub.store.write import NodeFlush, write_flushes
 from support.databases import DATABASE
 from support.postgres_cluster import Cluster
 from support.stored import HOUR, flush, minutes, stored
@@ -23,6 +26,17 @@ def opened(url: str, seconds: float = 15.0) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+class Lazy(list[Row]):
+    """Rows that are made one by one while they are written."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        super().__init__([()])
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._rows
 
 
 @pytest.fixture
@@ -62,15 +76,32 @@ def test_a_server_frozen_in_the_middle_of_many_rows_fails_in_time(
     with opened(postgres_url, 0.5) as database:
         rows = [chunk for subject in range(1, 3000) for chunk in minutes(subject, [HOUR])]
         with pytest.raises(StoreFailed), database.writing() as connection:  # noqa: PT012
-            connection.execute(text("SELECT 1"))
             frozen_later.freeze()
-            connection.execute(
-                text("INSERT INTO meta VALUES (:name, :value)"),
-                [{"name": f"n{n}", "value": "x" * 1000} for n in range(3000)],
-            )
+            write_flushes(connection, [NodeFlush(1, 1, 1, HOUR, rows)])
         frozen_later.wake()
         flush(database, rows)
         assert len(stored(database, 2999).ticks) == 1
+
+
+def test_a_copy_whose_server_freezes_fails_in_time(
+    postgres_url: str, frozen_later: Cluster
+) -> None:
+    with opened(postgres_url, 0.5) as database:
+
+        def rows() -> Iterator[tuple[int, int, int, int, bytes]]:
+            for subject_id in range(1000):
+                if subject_id == 500:
+                    frozen_later.freeze()
+                yield subject_id, HOUR, 60_000, 60, b"x" * 20_000
+
+        with (
+            pytest.raises(StoreFailed, match="did not answer"),
+            database.writing() as connection,
+        ):
+            upsert_rows(connection, samples, Lazy(rows()))
+        frozen_later.wake()
+        flush(database, minutes(7, [HOUR]))
+        assert len(stored(database, 7).ticks) == 1
 
 
 def test_a_restarted_server_is_found_again(postgres_url: str, postgres: Cluster) -> None:

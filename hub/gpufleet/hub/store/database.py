@@ -147,7 +147,7 @@ def open_database(
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed, exclusive)
-    holder = f"{socket.gethostname()[:30]}/{os.getpid()}/{secrets.token_hex(4)}"
+    holder = _holder()
     name = f"gpufleet {holder}"
     database = Database(
         postgres_engine(parsed, name, call_seconds=call_seconds, writable=exclusive),
@@ -180,6 +180,11 @@ def migrate(url: str) -> None:
         database.close()
 
 
+def _holder() -> str:
+    """Names this opening of a database and no other."""
+    return f"{socket.gethostname()[:30]}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
@@ -205,7 +210,7 @@ def _open_sqlite(url: URL, exclusive: bool) -> Database:
     if not exclusive and not path.exists():
         raise StoreUnusable(f"There is no database at {path}; name the one that the hub uses.")
     lock_fd = lock_file(path) if exclusive else None
-    database = Database(sqlite_engine(url, path), lock_fd, holder=f"{os.getpid()}")
+    database = Database(sqlite_engine(url, path), lock_fd, holder=_holder())
     try:
         check_schema(database.engine, database.writing if exclusive else None)
     except BaseException:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, literal_column, select
 
+from gpufleet.hub.store.bulk import upsert_rows
 from gpufleet.hub.store.codec import EncodedChunk
 from gpufleet.hub.store.database import Database
-from gpufleet.hub.store.dialect import batches, upsert
+from gpufleet.hub.store.dialect import batches
 from gpufleet.hub.store.grid import hour_of
 from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, samples
-from gpufleet.hub.store.write import chunk_values, joined
+from gpufleet.hub.store.write import chunk_row, joined
 
 GRACE_MS = 5 * MINUTE_MS
 """An hour is merged this long after its end: what comes later is joined one by one."""
@@ -131,10 +132,8 @@ def _replace(connection: Connection, hour_ms: int, hours: Mapping[int, EncodedCh
                 samples.c.start < hour_ms + HOUR_MS,
             )
         )
-    connection.execute(
-        upsert(connection, samples, ("subject_id", "start"), ("span_ms", "count", "data")),
-        [
-            chunk_values((subject_id, hour_ms), HOUR_MS, chunk)
-            for subject_id, chunk in hours.items()
-        ],
+    upsert_rows(
+        connection,
+        samples,
+        [chunk_row((subject_id, hour_ms), HOUR_MS, chunk) for subject_id, chunk in hours.items()],
     )

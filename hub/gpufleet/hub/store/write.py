@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
+from gpufleet.hub.store.bulk import Row, upsert_rows
 from gpufleet.hub.store.chunk import union
 from gpufleet.hub.store.codec import CodecError, EncodedChunk, decode_chunk, encode_chunk
-from gpufleet.hub.store.dialect import batches, insert_or_ignore, upsert
+from gpufleet.hub.store.dialect import batches, insert_or_ignore
 from gpufleet.hub.store.grid import SubjectSamples, hour_of
 from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, events, nodes, samples
 
@@ -62,6 +63,7 @@ class _Row:
 
 
 _Key = tuple[int, int]
+"""Subject and start."""
 
 
 def write_flushes(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
@@ -94,12 +96,10 @@ def _write_chunks(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
         if key not in parts:
             parts[key] = span_ms, [stored[key].chunk] if key in stored else []
         parts[key][1].extend(chunks)
-    connection.execute(
-        upsert(connection, samples, ("subject_id", "start"), ("span_ms", "count", "data")),
-        [
-            chunk_values(key, span_ms, joined(key, chunks))
-            for key, (span_ms, chunks) in parts.items()
-        ],
+    upsert_rows(
+        connection,
+        samples,
+        [chunk_row(key, span_ms, joined(key, chunks)) for key, (span_ms, chunks) in parts.items()],
     )
 
 
@@ -148,16 +148,9 @@ def joined(key: _Key, chunks: Sequence[EncodedChunk]) -> EncodedChunk:
     return encode_chunk(union(*readable)) if readable else chunks[0]
 
 
-def chunk_values(key: _Key, span_ms: int, chunk: EncodedChunk) -> dict[str, object]:
+def chunk_row(key: _Key, span_ms: int, chunk: EncodedChunk) -> Row:
     """A row of ``samples``."""
-    subject_id, start = key
-    return {
-        "subject_id": subject_id,
-        "start": start,
-        "span_ms": span_ms,
-        "count": chunk.count,
-        "data": chunk.data,
-    }
+    return (*key, span_ms, chunk.count, chunk.data)
 
 
 def _event_values(event: EventRow) -> dict[str, object]:
