@@ -92,6 +92,7 @@ def test_a_stored_chunk_that_is_damaged_does_not_stop_the_flush(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     flush(database, [SubjectSamples(7, HOUR, EncodedChunk(b"rubbish", 1))])
+    caplog.clear()
     flush(database, minutes(7, [HOUR + 1000]))
     assert stored(database, 7).ticks.tolist() == [HOUR + 1000]
     assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -10,12 +10,18 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Double, Integer, LargeBinary, Table
+from sqlalchemy import BigInteger, Connection, Double, Integer, LargeBinary, SmallInteger, Table
 from sqlalchemy.exc import DBAPIError
 
 Row = tuple[Any, ...]
 
-_TYPES = {BigInteger: "int8", Integer: "int4", LargeBinary: "bytea", Double: "float8"}
+_TYPES = {
+    BigInteger: "int8",
+    Integer: "int4",
+    SmallInteger: "int2",
+    LargeBinary: "bytea",
+    Double: "float8",
+}
 
 
 def upsert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

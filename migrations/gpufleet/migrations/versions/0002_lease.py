@@ -22,8 +22,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", "epoch", name="lease_pkey"),
     )
     op.execute(
-        "INSERT INTO lease (name, epoch, holder, renewals, renewed_ms) "
-        "VALUES ('hub', 0, '', 0, 0)"
+        "INSERT INTO lease (name, epoch, holder, renewals, renewed_ms) VALUES ('hub', 0, '', 0, 0)"
     )
 
 
