@@ -14,6 +14,7 @@ from gpufleet.hub.store.chunk import Chunk, between, union
 from gpufleet.hub.store.codec import CodecError, EncodedChunk, decode_chunk, encode_chunk
 from gpufleet.hub.store.dialect import batches, insert_or_ignore
 from gpufleet.hub.store.grid import SubjectSamples, hour_of
+from gpufleet.hub.store.retention import samples_from
 from gpufleet.hub.store.rollup import Summary, summarise_chunk
 from gpufleet.hub.store.rollup_write import Key, write_rollups
 from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, events, hours, minutes, nodes, samples
@@ -88,6 +89,12 @@ class _Target:
 
 def _write_chunks(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
     pending = [part for flush in flushes for part in flush.chunks]
+    kept_from = samples_from(connection) if pending else 0
+    if any(part.start_ms < kept_from for part in pending):
+        # Their rows would hide what is left of these minutes and hours: the rest is forgotten.
+        count = len(pending)
+        pending = [part for part in pending if part.start_ms >= kept_from]
+        log.warning("samples came after their retention chunks=%s", count - len(pending))
     if not pending:
         return
     stored = _stored(connection, {(part.subject_id, part.start_ms): None for part in pending})
