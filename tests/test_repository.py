@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-SCRIPTS = [*sorted(p for p in (ROOT / "scripts").iterdir() if not p.suffix), ROOT / ".ci/run"]
+_PLAIN = (p for p in (ROOT / "scripts").iterdir() if p.is_file() and not p.suffix)
+SCRIPTS = [*sorted(_PLAIN), ROOT / ".ci/run"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=[p.name for p in SCRIPTS])

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from gpufleet.cli import demo_screen
-from gpufleet.cli.demo_screen import Fleet, Pen, Plan
+from gpufleet.agent.sim import SimCollector
+from gpufleet.cli import demo_plan, demo_screen
+from gpufleet.cli.demo_plan import Plan
+from gpufleet.cli.demo_screen import Fleet, Pen
 
 PLAIN = Pen(colour=False)
 
@@ -100,25 +102,27 @@ def test_colour_is_there_only_where_it_is_wanted() -> None:
 
 
 PLAN = Plan(
-    nodes=("node-1", "node-2", "node-3"),
-    gpus=8,
-    real_node=None,
+    nodes=demo_plan.nodes(3, 8, real=None),
     hours=6,
-    http="http://127.0.0.1:9555",
-    grpc="127.0.0.1:9556",
-    folder="/tmp/gpufleet-demo-x",
-    fault_node="node-3",
+    host="127.0.0.1",
+    http_port=9555,
+    grpc_port=9556,
 )
-FLEET = look(*(gpu(f"node-{n}", i) for n in (1, 2, 3) for i in range(8)))
+FLEET = look(*(gpu(node, i) for node in ("node-1", "node-2", "node-3", "here") for i in range(8)))
+
+
+def first_screen(plan: Plan) -> str:
+    return demo_screen.start_screen(plan, FLEET, 3.21, "/tmp/gpufleet-demo-x", PLAIN)
 
 
 def test_the_first_screen_says_what_runs_and_what_to_try() -> None:
-    text = demo_screen.start_screen(PLAN, FLEET, 3.21, PLAIN)
-    assert "24 GPUs answer after 3.2 s" in text
-    assert "node-1 … node-3, 8 simulated GPUs each" in text
+    text = first_screen(PLAN)
+    assert "32 GPUs answer after 3.2 s" in text
+    assert "node-1 … node-3: 8 simulated GPUs each" in text
     assert "6 simulated hours" in text
-    assert "curl http://127.0.0.1:9555/gpu/GPU-node-3-0" in text
-    assert "a GPU of node-3 gets into trouble" in text
+    assert "curl http://127.0.0.1:9555/gpu/GPU-node-1-0" in text
+    assert "node-1 GPU 0 overheats" in text
+    assert "node-3 GPU 2 falls off the bus" in text
     assert max(len(line) for line in text.splitlines() if "curl" not in line) <= 80
 
 
@@ -126,15 +130,25 @@ def test_the_first_screen_says_what_runs_and_what_to_try() -> None:
     ("plan", "said", "unsaid"),
     [
         (replace(PLAN, hours=0.0), "node-1 … node-3", "history "),
-        (replace(PLAN, real_node="node-1"), "node-1 reads this machine's own GPUs", "node-1 …"),
-        (
-            replace(PLAN, nodes=("node-1",), real_node="node-1", fault_node=None),
-            "node-1 reads",
-            "simulated",
-        ),
+        (replace(PLAN, nodes=demo_plan.nodes(1, 8, None)), "node-1: 8 simulated", "falls off"),
+        (replace(PLAN, nodes=demo_plan.nodes(3, 8, "here")), "node-1 … node-2", "node-3"),
+        (replace(PLAN, nodes=demo_plan.nodes(1, 8, "here")), "here reads this", "simulated"),
     ],
 )
 def test_the_first_screen_says_only_what_is_so(plan: Plan, said: str, unsaid: str) -> None:
-    text = demo_screen.start_screen(plan, FLEET, 3.21, PLAIN)
+    text = first_screen(plan)
     assert said in text
     assert unsaid not in text
+
+
+@pytest.mark.parametrize("real", [None, "here"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("gpus", [1, 2, 8])
+def test_a_plan_has_as_many_nodes_as_asked_for_and_troubles_only_gpus_that_it_has(
+    count: int, gpus: int, real: str | None
+) -> None:
+    nodes = demo_plan.nodes(count, gpus, real)
+    assert len({node.name for node in nodes}) == count
+    assert [node.gpus for node in nodes if node.gpus is None] == ([None] if real else [])
+    for node in nodes:
+        SimCollector(node.name, node.gpus or 0, scenario=node.scenario)  # or ScenarioError

@@ -14,12 +14,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import orjson
-from sqlalchemy import select
 
-from gpufleet.hub.store import registry
-from gpufleet.hub.store.codec import decode_chunk
-from gpufleet.hub.store.database import open_database
-from gpufleet.hub.store.tables import samples as samples_table
+from support.everything import Samples, everything_in
 from support.processes import free_port, get, start, wait_for
 from support.tcp_proxy import TcpProxy
 
@@ -28,9 +24,6 @@ SEED = int(os.environ.get("GPUFLEET_CHAOS_SEED", str(random.SystemRandom().randr
 STEADY = ("s0", "s1", "s2")
 """Nodes whose agent is never killed: every tick of theirs is owed."""
 MORTAL = ("m0", "m1", "m2")
-
-Samples = dict[tuple[str, int], dict[int, int]]
-"""(subject, tick) → catalogue id → raw value."""
 
 
 class Stage:
@@ -116,30 +109,6 @@ def _received(home: Path) -> dict[tuple[str, int], list[tuple[int, int, int]]]:
     return result
 
 
-def _stored(home: Path) -> Samples:
-    """Every sample in SQL, read row by row: no reader's deduplication hides a double."""
-    found: Samples = {}
-    database = open_database(f"sqlite:///{home / 'hub' / 'gpufleet.db'}")
-    try:
-        with database.reading() as connection:
-            subjects = {s.id: f"{s.kind}/{s.key}" for s in registry.load_subjects(connection)}
-            for row in connection.execute(select(samples_table)):
-                chunk = decode_chunk(row.data)
-                assert row.count == len(chunk.ticks)
-                columns = {i: (c.values.tolist(), c.present) for i, c in chunk.columns.items()}
-                for t, tick in enumerate(chunk.ticks.tolist()):
-                    place = (subjects[row.subject_id], tick)
-                    assert place not in found, f"{place} is stored twice"
-                    found[place] = {
-                        metric_id: values[t]
-                        for metric_id, (values, present) in columns.items()
-                        if present is None or present[t]
-                    }
-    finally:
-        database.close()
-    return found
-
-
 def _torment(stage: Stage, dice: random.Random) -> list[str]:
     """Random faults for SECONDS; returns what was done."""
     done = []
@@ -214,7 +183,7 @@ def _caught_up(stage: Stage, until: int) -> bool:
 
 
 def _compare(stage: Stage, until: int, done: list[str]) -> None:
-    stored = _stored(stage.home)
+    stored = everything_in(stage.home / "hub" / "gpufleet.db")
     received = _received(stage.home)
     taken_by_all: Samples = {}
     lost_with_their_agent = 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import orjson
 import pytest
 
 from gpufleet.hub.recorder import Position
@@ -209,6 +210,27 @@ def test_faults_and_a_hung_collector_are_in_the_next_snapshot(hub: SmallHub) -> 
         assert snapshot.nodes["n"].hung_since_ms == TICK
 
 
+def test_a_detail_document_is_shown_and_what_dcgm_found_counts_for_health(hub: SmallHub) -> None:
+    finding = {"subsystem": "Memory", "failed": True, "sentence": "A DBE was found."}
+    detail = {"fan_speed_ratios": [0.4, 0.5], "dcgm": {"findings": [finding]}}
+    entry = pb.SubjectDetail(
+        subject_kind="gpu", subject_key="GPU-a", json=orjson.dumps(detail).decode()
+    )
+    with raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        agent.say(details=pb.Details(details=[entry]))
+        agent.tick(1, TICK, (50, 1))
+        _wait_received(hub, "n", 1, 1)
+        hub.call(hub.core.pulse)
+        snapshot = hub.call(hub.core.snapshot)
+        slot = snapshot.slots["GPU-a"]
+        assert snapshot.details[slot] == detail
+        subject = snapshot.subjects[slot]
+        assert subject is not None
+        assert subject.health.level == 3
+        assert "A DBE was found" in subject.health.reasons[0]
+
+
 def test_a_column_that_leaves_the_layout_leaves_the_live_view(hub: SmallHub) -> None:
     with raw_agent(hub.port, "n") as agent:
         agent.begin("GPU-a")
@@ -260,17 +282,29 @@ def test_a_hello_out_of_bounds_is_refused_with_a_sentence(
         assert words in sentence
 
 
-def test_a_message_of_another_version_and_a_tick_from_the_future_are_refused(
-    hub: SmallHub,
-) -> None:
+def test_a_message_of_another_version_is_refused(hub: SmallHub) -> None:
     with raw_agent(hub.port, "n") as agent:
         agent.begin("GPU-a")
         agent.say(epoch=1, seq=1)
         assert "upgrade the hub" in agent.refusal()[1]
+
+
+def test_ticks_from_the_future_are_refused_with_one_event_and_hold_up_nothing(
+    hub: SmallHub,
+) -> None:
+    far = NOW + 2 * 3_600_000
     with raw_agent(hub.port, "n") as agent:
         agent.begin("GPU-a")
-        agent.tick(1, NOW + 2 * 3_600_000, (50, 1))
-        assert "set the node's clock" in agent.refusal()[1]
+        agent.tick(1, far, (50, 1))
+        agent.tick(2, far + 1000, (50, 1))
+        agent.tick(3, TICK, (51, 1))
+        _wait_received(hub, "n", 1, 3)
+        hub.flush()
+        assert hub.stored("gpu", "GPU-a").ticks.tolist() == [TICK]
+        with hub.database.reading() as connection:
+            events = query_events(connection, kinds=["future_ticks_refused"]).events
+        assert len(events) == 1
+        assert "set the node's clock" in events[0].message
 
 
 def test_a_stream_that_breaks_the_rules_ends_and_harms_no_other(hub: SmallHub) -> None:

@@ -17,6 +17,7 @@ from gpufleet.hub.recorder import (
     Verdict,
     subject_tail,
 )
+from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.wire import Layout
 from support.samples_wire import encode
 
@@ -38,6 +39,10 @@ def _with(binding: Binding, epoch: int, seq: int, rows: dict[int, list[int | Non
     ticks = list(rows)
     wire = encode(1, ticks, [[True] for _ in ticks], list(rows.values())).SerializeToString()
     return SampleBatch(Position(epoch, seq), binding, wire, len(ticks), 0, ticks[-1])
+
+
+def _event() -> EventRow:
+    return EventRow(7, 1000, 1, 1, 1, 0, "gpu_lost", "critical", "GPU is lost.")
 
 
 def test_a_record_that_follows_is_taken() -> None:
@@ -91,7 +96,7 @@ def test_only_complete_minutes_are_due_and_only_after_the_nodes_own_moment() -> 
 def test_an_event_makes_everything_due_at_once() -> None:
     log = NodeLog(1, START, START)
     log.add(_batch(_binding(), 1, 1, 1000))
-    log.add(EventBatch(Position(1, 2), ()))
+    log.add(EventBatch(Position(1, 2), (_event(),)))
     assert log.due(1500) == 2
 
 
@@ -106,9 +111,9 @@ def test_too_many_ticks_in_memory_are_due_at_once() -> None:
 
 def test_what_could_not_be_committed_is_due_again_and_only_a_commit_moves_the_watermark() -> None:
     log = NodeLog(1, START, START)
-    log.add(EventBatch(Position(1, 1), ()))
+    log.add(EventBatch(Position(1, 1), (_event(),)))
     batches = log.take(log.due(0))
-    log.add(EventBatch(Position(1, 2), ()))
+    log.add(EventBatch(Position(1, 2), (_event(),)))
     assert log.due(0) == 0, "one flush of a node at a time"
     log.done(batches, committed=False)
     assert log.committed == START

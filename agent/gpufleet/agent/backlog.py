@@ -7,11 +7,13 @@ records to the spool, a minute's worth at a time, and deletes there what the hub
 from __future__ import annotations
 
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+
+from google.protobuf.message import DecodeError
 
 from gpufleet.agent.bell import Bell
 from gpufleet.agent.clock import Clock
@@ -253,17 +255,23 @@ class Backlog:
                 self._dropped += dropped
 
     def _failed(self, error: SpoolError) -> None:
-        """Say it; a damaged file is given up, so that the next try begins a new one."""
+        """Say it; a damaged file is moved aside, so that the next try begins a new one."""
         self._retry_at = self._clock.monotonic() + RETRY_SECONDS
         self._on_trouble(str(error))
-        if error.corrupt and self._spool is not None:
-            with self._lock:
-                spool, self._spool = self._spool, None
-                self._dropped += spool.ticks
-            self._retry_at = 0.0
-            self._work.set()
-            with suppress(SpoolError):  # it is damaged: that was said
-                spool.close()
+        if not error.corrupt:
+            return
+        with self._lock:
+            spool, self._spool = self._spool, None
+            if spool is None:
+                return
+            self._dropped += spool.ticks
+        try:
+            spool.set_aside()
+        except SpoolError as failure:
+            self._on_trouble(str(failure))
+            return
+        self._retry_at = 0.0
+        self._work.set()
 
     # Under the lock
 
@@ -309,6 +317,9 @@ class Backlog:
             block = spool.after(position)
             if block is not None and block.first <= position:
                 block = _tail(block, position)
+        except (zlib.error, DecodeError, LookupError, StopIteration) as error:
+            self._failed(SpoolError(f"A block of the spool is damaged: {error}.", corrupt=True))
+            return None
         except SpoolError as error:
             self._failed(error)
             now = self._clock.monotonic()

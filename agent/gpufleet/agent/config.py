@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import os
 import re
 import socket
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from gpufleet.proto.version import INTERVALS_MS
 DEFAULT_FILE = Path("/etc/gpufleet/agent.toml")
 MAX_LABELS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}\Z")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,62}\Z")
 
 
@@ -110,12 +108,14 @@ def _state_dir(environment: Mapping[str, str]) -> Path:
 
 def _file(named: Path | None) -> Mapping[str, Any]:
     path = named or DEFAULT_FILE
+    if named is None and not path.exists():
+        return {}
+    import tomllib  # only where there is a file: it takes memory
+
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError as error:
-        if named is None:
-            return {}
         raise ConfigError(f"{path}: there is no such file.") from error
     except OSError as error:
         raise ConfigError(f"{path}: it cannot be read: {error.strerror}.") from error
@@ -126,6 +126,8 @@ def _file(named: Path | None) -> Mapping[str, Any]:
 def _read(key: str, value: object, where: str) -> Any:
     reader = _KEYS.get(key)
     if reader is None:
+        import difflib
+
         near = difflib.get_close_matches(key, _KEYS, 1, 0.5)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}."
         raise ConfigError(f"{where}: there is no such setting; {hint}")
@@ -214,16 +216,11 @@ def _hub(address: str) -> str:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise _Wrong("must be HOST:PORT")
     bare = host.removeprefix("[").removesuffix("]")
-    if bare != "localhost":
-        try:
-            loopback = ipaddress.ip_address(bare).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback:
-            raise _Wrong(
-                "must be on loopback, since this version cannot yet encrypt what it sends: "
-                "use 127.0.0.1, through a tunnel if the hub is elsewhere"
-            )
+    if bare not in ("localhost", "::1") and not _LOOPBACK.match(bare):
+        raise _Wrong(
+            "must be on loopback, since this version cannot yet encrypt what it sends: "
+            "use 127.0.0.1, through a tunnel if the hub is elsewhere"
+        )
     return address
 
 

@@ -66,7 +66,8 @@ class Crew:
         """What each call gave, an exception included; one without an answer is not in it."""
         with self._lock:
             round_ = _Round(deque(call for call in calls if call.key not in self._running))
-            if not round_.queued:
+            left = sum(call.left for call in self._running.values())
+            if not round_.queued or left >= self._limit:
                 return {}
             self.working += 1
             if self._inbox is None:

@@ -13,6 +13,10 @@ Values = Mapping[int, int]
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
+UNKNOWN_PREFIX = "unknown-"
+"""Begins the key of a GPU whose UUID nobody could read: a place in the node, no identity."""
+
+
 class FaultState(Enum):
     """Why a subject cannot be read. The value is its name on the wire and in REST."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpufleet.agent.model import Subject
+from gpufleet.agent.model import UNKNOWN_PREFIX, Subject
 from gpufleet.agent.nvml_calls import Kind, Nvml, NvmlFailure
 from gpufleet.agent.nvml_static import pci_bus_id
 
@@ -49,7 +49,7 @@ def keys(slots: Sequence[Slot], known: Mapping[str, Subject], node: str) -> list
     for slot in slots:
         key = slot.uuid or next((k for k, subject in free.items() if _same(subject, slot)), "")
         free.pop(key, None)
-        found.append(key or f"unknown-{node}-{slot.pci or slot.index}")
+        found.append(key or f"{UNKNOWN_PREFIX}{node}-{slot.pci or slot.index}")
     return found
 
 

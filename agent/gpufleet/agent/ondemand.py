@@ -11,7 +11,6 @@ from gpufleet.agent.collectors import Simulation, choose
 from gpufleet.agent.model import CollectorUnavailable, Reading
 from gpufleet.agent.orders import OrderRefused
 from gpufleet.agent.sampler import Sampler
-from gpufleet.agent.snapshot import document, take
 
 DEADLINE_SECONDS = 10.0
 
@@ -26,6 +25,9 @@ def collect(
     clock: Clock,
 ) -> str:
     """The snapshot document as JSON; OrderRefused says why there is none."""
+    # Imported when first asked for: most agents never are, and it takes memory.
+    from gpufleet.agent.snapshot import take
+
     if method in ("", running):
         found = newest(simulation.node, running, sampler, clock.wall_ms)
     else:
@@ -43,6 +45,8 @@ def collect(
 
 def newest(node: str, method: str, sampler: Sampler, now: Callable[[], int]) -> dict[str, Any]:
     """The document of what the sampler read last: the driver is not asked again."""
+    from gpufleet.agent.snapshot import document
+
     if sampler.trouble.sentence:
         raise OrderRefused(sampler.trouble.sentence)
     faulty = {s.subject_key: Reading(None, s.fault) for s in sampler.standing()}

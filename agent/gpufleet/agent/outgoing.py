@@ -36,7 +36,8 @@ class Outgoing:
         self._inventory: pb.Inventory | None = None
         self._status: pb.CollectorStatus | None = None
         self._processes: pb.Processes | None = None
-        self._announced: set[int] = set()
+        self._details: pb.Details | None = None
+        self._announced: int | None = None
         self._live_tick_ms = 0
         self._tokens = BACKLOG_BURST
         self._tokens_at: float | None = None
@@ -89,6 +90,9 @@ class Outgoing:
         if welcome and current.processes is not None and current.processes is not self._processes:
             self._processes = current.processes
             return pb.AgentMessage(processes=current.processes)
+        if welcome and current.details is not None and current.details is not self._details:
+            self._details = current.details
+            return pb.AgentMessage(details=current.details)
         return None
 
     def _durable(
@@ -159,16 +163,17 @@ class Outgoing:
             gained = (monotonic - self._tokens_at) * BACKLOG_PER_SECOND
             self._tokens = min(BACKLOG_BURST, self._tokens + gained)
         self._tokens_at = monotonic
-        if self._tokens < 1:
+        if self._tokens < 0.999:  # sums of fractions never quite make one
             return Pause((1 - self._tokens) / BACKLOG_PER_SECOND)
         self._tokens -= 1
         return None
 
     def _after_layout(self, layout: Layout, make: Callable[[], pb.AgentMessage]) -> pb.AgentMessage:
         message = make()
-        if layout.id in self._announced:
+        # At every change, not only at the first: hubs forget the oldest of many layouts.
+        if layout.id == self._announced:
             return message
-        self._announced.add(layout.id)
+        self._announced = layout.id
         self._waiting.append(message)
         return pb.AgentMessage(layout=layout_message(layout))
 

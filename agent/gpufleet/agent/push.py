@@ -80,7 +80,10 @@ class Pusher:
         while not self._stopping.is_set():
             hub = self._hubs[failures % len(self._hubs)]
             self._stream = stream = Stream(self._context, hub, self._welcomed)
-            ended = stream.run()
+            try:
+                ended = stream.run()
+            except Exception as error:  # a defect here must not end the pushing unheard
+                ended = Ended(f"The stream failed: {type(error).__name__}: {error}.")
             self._stream = None
             if ended.again or self._stopping.is_set():
                 continue
@@ -89,7 +92,7 @@ class Pusher:
                 # Its successor may be the next in the list; the count only starts anew.
                 failures %= len(self._hubs)
             failures += 1
-            self._stopping.wait(self.backoff(failures))
+            self._clock.wait(self._stopping, self.backoff(failures))
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait: jittered, since all agents lose a hub in the same moment."""

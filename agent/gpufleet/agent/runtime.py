@@ -19,6 +19,7 @@ from gpufleet.agent.journal import Journal
 from gpufleet.agent.log import Log
 from gpufleet.agent.messages import (
     compact_json,
+    details_message,
     inventory_message,
     position_message,
     processes_message,
@@ -90,7 +91,11 @@ class Agent:
         self._board = Board(self._bell)
         self._budget = Budget(settings.cpu_budget_ratio)
         self._simulation = Simulation(
-            settings.node, settings.gpus, settings.seed, settings.scenario
+            node=settings.node,
+            gpus=settings.gpus,
+            seed=settings.seed,
+            scenario=settings.scenario,
+            slow_seconds=settings.slow_interval_ms / 1000,
         )
         self._pusher = Pusher(
             settings.hubs,
@@ -111,6 +116,7 @@ class Agent:
         self._dropped_said = 0
         self._dropped_event_ms: int | None = None
         self._shown_version = -1
+        self._shown_details: Mapping[str, Mapping[str, Json]] = {}
         self._shown_status: pb.CollectorStatus | None = None
         self._processes_at = 0
 
@@ -146,6 +152,7 @@ class Agent:
         )
         sentence = f"The agent {self._version} started with method {self._method}."
         self._recorder.event(Event(now_ms, "agent_started", "info", sentence, data_json=data))
+        self._sampler.session.advance()  # so that the driver is open by the first tick
         self._show_inventory()
         self._show_status()
         self._log.info(
@@ -196,6 +203,7 @@ class Agent:
             self._recorder.event(event)
         self._record(collection)
         self._show_status()
+        self._show_details(collection)
         if shed < Shed.PROCESSES and tick.time_ms >= self._processes_at:
             self._processes_at = tick.time_ms + self._settings.process_interval_ms
             listed = self._sampler.list_processes(self._interval_ms)
@@ -262,6 +270,17 @@ class Agent:
         self._shown_status = pb.CollectorStatus.FromString(status.SerializeToString())
         self._board.show_status(status)
         self._log_trouble()
+
+    def _show_details(self, collection: Collection) -> None:
+        details = {
+            key: reading.detail or {}
+            for key, reading in collection.readings.items()
+            if reading.detail is not None
+        }
+        if details != self._shown_details:
+            self._shown_details = details
+            kinds = {subject.key: subject.kind for subject in self._sampler.subjects}
+            self._board.show_details(details_message(kinds, details))
 
     def _log_trouble(self) -> None:
         trouble = self._sampler.trouble

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from gpufleet.agent.clock import Clock
 from gpufleet.agent.model import (
+    UNKNOWN_PREFIX,
     Collector,
     CollectorUnavailable,
     Fault,
@@ -140,7 +141,9 @@ class Session:
                 subject, fault=Fault(FaultState.MISSING, "The driver no longer lists this GPU.")
             )
             for subject in self.subjects
-            if subject.kind == "gpu" and subject.key not in keys
+            if subject.kind == "gpu"
+            and subject.key not in keys
+            and not subject.key.startswith(UNKNOWN_PREFIX)
         ]
         subjects = (*found, *missing)
         if facts != self.facts or subjects != self.subjects:

@@ -10,6 +10,7 @@ from gpufleet.agent.clock import Clock
 from gpufleet.agent.model import Collector, CollectorUnavailable, Json, Process, Reading, Subject
 from gpufleet.agent.session import Errand
 from gpufleet.alerting.health import Health, assess
+from gpufleet.alerting.health_extras import extras_of
 from gpufleet.proto.catalog import SubjectKind, metrics, throttle_reason_names
 
 DEADLINE_SECONDS = 30.0
@@ -53,7 +54,6 @@ def document(
     processes: Mapping[str, Sequence[Process]],
 ) -> dict[str, Any]:
     """The document of ``gpufleet snapshot``; readings and processes by subject key."""
-    time = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
     children: dict[str, list[dict[str, Any]]] = {}
     for subject in subjects:
         if subject.kind == "mig":
@@ -69,19 +69,31 @@ def document(
             gpus.append(entry)
     return {
         "node": node,
-        "time": time.replace("+00:00", "Z"),
+        "time": _rfc3339(time_ms),
         "method": method,
         **facts,
         "gpus": gpus,
     }
 
 
+def _rfc3339(time_ms: int) -> str:
+    time = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return time.replace("+00:00", "Z")
+
+
 def _subject(subject: Subject, reading: Reading | None, time_ms: int) -> dict[str, Any]:
     fault = reading.fault if reading is not None else subject.fault
     raw = reading.values if reading is not None and reading.fault is None else None
     values = _in_base_units(subject, raw or {})
-    verdict = assess(subject.facts, values, fault.state.value if fault else None, None, time_ms)
     detail = reading.detail if reading is not None else None
+    verdict = assess(
+        subject.facts,
+        values,
+        fault.state.value if fault else None,
+        None,
+        time_ms,
+        extras=extras_of(detail),
+    )
     return {
         "uuid": subject.key,
         "index": subject.index,
@@ -128,7 +140,7 @@ def _process(process: Process) -> dict[str, Any]:
     return {
         "pid": process.pid,
         "type": process.type,
-        "start_ms": process.start_ms,
+        "start_time": None if process.start_ms is None else _rfc3339(process.start_ms),
         "user": process.user,
         "program": process.program,
         "memory_bytes": process.memory_bytes,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,6 +192,12 @@ class Spool:
         with self._lock, self._told():
             self._db.close()
 
+    def set_aside(self) -> Path:
+        """Close a damaged file and move it out of the way; where it is now."""
+        with self._lock, suppress(sqlite3.Error):
+            self._db.close()
+        return _set_aside(self.path)
+
     def _insert(self, block: Block) -> None:
         layout_id = None
         if block.layout is not None:
@@ -256,6 +262,19 @@ class Spool:
             ) from error
 
 
+def _set_aside(path: Path) -> Path:
+    aside = path.with_name(path.name + ".damaged")
+    try:
+        path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise SpoolError(
+            f"The damaged spool {path} cannot be moved aside: {error.strerror}."
+        ) from error
+    return aside
+
+
 def open_spool(path: Path, max_bytes: int, max_age_ms: int, say: Callable[[str], None]) -> Spool:
     """Open a spool; a damaged file is moved aside, which is said, and a new one begun."""
     try:
@@ -268,12 +287,6 @@ def open_spool(path: Path, max_bytes: int, max_age_ms: int, say: Callable[[str],
     except SpoolError as error:
         if not error.corrupt:
             raise
-        aside = path.with_name(path.name + ".damaged")
-        try:
-            path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-        except OSError as failure:
-            raise SpoolError(f"{error} It could not be moved aside: {failure.strerror}.") from error
+        aside = _set_aside(path)
         say(f"{error} It was moved to {aside} and a new one begun; what it held is not sent.")
         return Spool(path, max_bytes, max_age_ms)

@@ -21,9 +21,12 @@ from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.telemetry_pb2_grpc import TelemetryStub
 
 OPTIONS = (
-    # A dead peer is noticed in 8 s; a hub has to allow pings that often.
+    # A dead peer is noticed in 8 s; a hub has to allow pings that often. Newer cores wait for a
+    # keepalive's answer as long as for any ping's (60 s by default), older ones know only the
+    # keepalive's own time-out.
     ("grpc.keepalive_time_ms", 4000),
     ("grpc.keepalive_timeout_ms", 4000),
+    ("grpc.http2.ping_timeout_ms", 4000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.min_reconnect_backoff_ms", 5000),
     # Small memory, and nothing between us and the hub that nobody configured.

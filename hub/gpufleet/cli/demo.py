@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpufleet.cli import children, demo_screen
-from gpufleet.cli.demo_run import GPUFLEET, HOST, Demo, DemoFailed, Ended, clean_environment
-from gpufleet.cli.demo_screen import Pen, Plan
+from gpufleet.cli import children, demo_plan, demo_screen
+from gpufleet.cli.demo_plan import Plan
+from gpufleet.cli.demo_run import GPUFLEET, Demo, DemoFailed, Ended, clean_environment
+from gpufleet.cli.demo_screen import Pen
 
+HOST = "127.0.0.1"
 GPU_PROBE_SECONDS = 10.0
 
 
@@ -123,33 +125,24 @@ def run(args: argparse.Namespace) -> int:
         return 1
     except Ended:
         pass
-    print("The demo has ended: nothing of it is left running, its files are removed.")
+    print("\nThe demo has ended: nothing of it is left running, its files are removed.")
     return 0
 
 
 def _run_in(folder: Path, args: argparse.Namespace) -> None:
-    nodes = tuple(f"node-{number}" for number in range(1, args.nodes + 1))
-    real = nodes[0] if has_real_gpu(folder) else None
-    plan = Plan(
-        nodes=nodes,
-        gpus=args.gpus,
-        real_node=real,
-        hours=args.hours,
-        http=f"http://{HOST}:{args.http_port}",
-        grpc=f"{HOST}:{args.grpc_port}",
-        folder=str(folder),
-        fault_node=nodes[-1] if nodes[-1] != real else None,
-    )
+    real = socket.gethostname() if has_real_gpu(folder) else None
+    nodes = demo_plan.nodes(args.nodes, args.gpus, real)
+    plan = Plan(nodes, args.hours, HOST, args.http_port, args.grpc_port)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     pen = Pen(colour and os.environ.get("TERM") != "dumb")
-    demo = Demo(plan, args.http_port, args.grpc_port, folder, pen)
+    demo = Demo(plan, folder, pen)
     started = time.monotonic()
     try:
         print("Starting the hub and the agents …", flush=True)
         demo.start_hub()
         first = demo.start_agents()
         took = time.monotonic() - started
-        print(demo_screen.start_screen(plan, first, took, pen), flush=True)
+        print(demo_screen.start_screen(plan, first, took, str(folder), pen), flush=True)
         demo.watch(first, args.duration)
     finally:
         demo.stop()

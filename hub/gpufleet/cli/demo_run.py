@@ -15,9 +15,9 @@ from typing import Any
 
 from gpufleet.cli import children, demo_screen
 from gpufleet.cli.children import Child
-from gpufleet.cli.demo_screen import Fleet, Pen, Plan
+from gpufleet.cli.demo_plan import Plan
+from gpufleet.cli.demo_screen import Fleet, Pen
 
-HOST = "127.0.0.1"
 START_SECONDS = 60.0
 """How long the hub may take to be ready, and then the agents to be seen: a slow machine's time."""
 LOOK_SECONDS = 1.0
@@ -39,9 +39,9 @@ class HubSilent(Exception):
     """The hub gave no usable answer just now."""
 
 
-def get(port: int, path: str) -> Any:
+def get(plan: Plan, path: str) -> Any:
     """One JSON answer of the hub; HubSilent if there is none."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    connection = http.client.HTTPConnection(plan.host, plan.http_port, timeout=5)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -55,10 +55,10 @@ def get(port: int, path: str) -> Any:
         connection.close()
 
 
-def look(port: int) -> Fleet:
+def look(plan: Plan) -> Fleet:
     """The fleet as the hub shows it now."""
-    nodes = get(port, "/api/v1/nodes?limit=1000")
-    gpus = get(port, f"/api/v1/gpus?limit=1000&fields={demo_screen.FIELDS}")
+    nodes = get(plan, "/api/v1/nodes?limit=1000")
+    gpus = get(plan, f"/api/v1/gpus?limit=1000&fields={demo_screen.FIELDS}")
     return demo_screen.fleet(nodes["nodes"], gpus["gpus"])
 
 
@@ -72,8 +72,6 @@ class Demo:
     """The running demo: its plan, its children and what it last saw."""
 
     plan: Plan
-    http_port: int
-    grpc_port: int
     folder: Path
     pen: Pen
     hub: Child | None = None
@@ -83,7 +81,9 @@ class Demo:
         """Writes hub.toml and waits until the hub is ready."""
         config = self.folder / "hub.toml"
         config.write_text(
-            f'listen = "{HOST}"\nhttp_port = {self.http_port}\ngrpc_port = {self.grpc_port}\n'
+            f'listen = "{self.plan.host}"\n'
+            f"http_port = {self.plan.http_port}\n"
+            f"grpc_port = {self.plan.grpc_port}\n"
             f'data_dir = "{self.folder / "hub"}"\n'
         )
         command = (*GPUFLEET, "hub", "serve", "--config", str(config))
@@ -92,7 +92,7 @@ class Demo:
 
     def _hub_ready(self) -> bool:
         try:
-            get(self.http_port, "/api/v1/nodes")
+            look(self.plan)
         except HubSilent:
             return False
         return True
@@ -100,28 +100,26 @@ class Demo:
     def start_agents(self) -> Fleet:
         """Starts one agent a node and returns the first look at the whole fleet."""
         for number, node in enumerate(self.plan.nodes, start=1):
-            config = self.folder / f"{node}.toml"
+            config = self.folder / f"{node.name}.toml"
             config.write_text(f'[labels]\nrack = "rack-{(number + 1) // 2}"\ncluster = "demo"\n')
-            command = [*GPUFLEET, "agent", "run", "--config", str(config), "--node", node]
-            command += ["--hub", f"{HOST}:{self.grpc_port}"]
-            command += ["--state-dir", str(self.folder / node)]
-            if node == self.plan.real_node:
+            command = [*GPUFLEET, "agent", "run", "--config", str(config), "--node", node.name]
+            command += ["--hub", self.plan.grpc, "--state-dir", str(self.folder / node.name)]
+            if node.gpus is None:
                 command += ["--method", "nvml"]
             else:
-                command += ["--method", "sim", "--gpus", str(self.plan.gpus)]
-                if node == self.plan.fault_node:
-                    command += ["--scenario", "demo"]
+                command += ["--method", "sim", "--gpus", str(node.gpus)]
+                if node.scenario:
+                    command += ["--scenario", node.scenario]
                 if self.plan.hours:
                     command += ["--backfill", f"{self.plan.hours:g}"]
                     command += ["--backfill-interval", str(BACKFILL_INTERVAL)]
-            self.agents.append(children.start(node, command, self.folder, clean_environment()))
-        simulated = len(self.plan.nodes) - (self.plan.real_node is not None)
-        expected = simulated * self.plan.gpus + (self.plan.real_node is not None)
+            self.agents.append(children.start(node.name, command, self.folder, clean_environment()))
+        expected = self.plan.fewest_gpus
         seen: list[Fleet] = []
 
         def all_there() -> bool:
             try:
-                seen.append(look(self.http_port))
+                seen.append(look(self.plan))
             except HubSilent:
                 return False
             return sum(not gpu.stale for gpu in seen[-1].gpus.values()) >= expected
@@ -148,15 +146,18 @@ class Demo:
         """Prints rows and changes until it is told to end or the time is over."""
         end = time.monotonic() + seconds if seconds is not None else float("inf")
         next_look = next_row = time.monotonic()
-        rows = 0
+        rows, trouble = 0, ""
         while (now := time.monotonic()) < end:
             if now >= next_look:
                 next_look = now + LOOK_SECONDS
                 try:
-                    after = look(self.http_port)
+                    after = look(self.plan)
                 except HubSilent as silence:
-                    self._say(f"the hub gave no answer: {silence}")
+                    if str(silence) != trouble:
+                        trouble = str(silence)
+                        self._say(f"the hub gave no answer: {trouble}")
                 else:
+                    trouble = ""
                     for line in demo_screen.changes(before, after, self.pen):
                         self._say(line)
                     before = after

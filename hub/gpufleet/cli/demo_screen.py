@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from gpufleet.cli.demo_plan import Plan
 
 FIELDS = (
     "uuid,node,index,name,stale,health,health_reasons,fault,"
@@ -131,52 +134,35 @@ def changes(before: Fleet, after: Fleet, pen: Pen) -> Iterator[str]:
             yield f"{gpu.place}  {old.level or 'new'} → {state}{': ' if reasons else ''}{reasons}"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the demo started, for its first screen."""
-
-    nodes: tuple[str, ...]
-    gpus: int
-    real_node: str | None
-    """The node whose agent reads this machine's own GPUs, if it has any."""
-    hours: float
-    http: str
-    grpc: str
-    folder: str
-    fault_node: str | None
-    """The simulated node on which something goes wrong, to be watched."""
-
-
-def start_screen(plan: Plan, look: Fleet, seconds: float, pen: Pen) -> str:
-    """What runs, and what to try. ``seconds``: how long it took to get here."""
-    simulated = [node for node in plan.nodes if node != plan.real_node]
+def _facts(plan: Plan, folder: str) -> Iterator[tuple[str, str]]:
+    yield "hub", f"{plan.http}   (agents push to {plan.grpc})"
     agents = []
-    if plan.real_node:
-        agents.append(f"{plan.real_node} reads this machine's own GPUs")
-    if simulated:
-        names = simulated[0] if len(simulated) == 1 else f"{simulated[0]} … {simulated[-1]}"
-        agents.append(f"{names}, {plan.gpus} simulated GPUs each, a sample every second")
-    watched = plan.fault_node or plan.nodes[0]
+    if plan.real:
+        agents.append(f"{plan.real.name} reads this machine's own GPUs")
+    if plan.simulated:
+        first, last = plan.simulated[0], plan.simulated[-1]
+        names = first.name if first is last else f"{first.name} … {last.name}"
+        agents.append(f"{names}: {first.gpus} simulated GPUs each, a sample every second")
+    yield from (("" if i else "agents", text) for i, text in enumerate(agents))
+    if plan.hours and plan.simulated:
+        yield "history", f"{plan.hours:g} simulated hours at 10 s, sent first"
+    watch = [node.watch for node in plan.nodes if node.watch]
+    yield from (("" if i else "watch", text) for i, text in enumerate(watch))
+    yield "files", f"{folder}   (settings, logs, SQLite; removed at the end)"
+
+
+def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen) -> str:
+    """What runs, and what to try. ``seconds``: how long it took to get here."""
+    watched = next((node for node in plan.nodes if node.watch), plan.nodes[0]).name
     uuid = next(gpu.uuid for gpu in look.gpus.values() if gpu.node == watched)
-    facts = [
-        ("hub", f"{plan.http}   (agents push to {plan.grpc})"),
-        *(
-            (f"agent{'s' * (len(plan.nodes) > 1)}" if i == 0 else "", a)
-            for i, a in enumerate(agents)
-        ),
-    ]
-    if plan.hours and simulated:
-        facts.append(("history", f"{plan.hours:g} simulated hours at 10 s, sent first"))
-    if plan.fault_node:
-        facts.append(("watch", f"a GPU of {plan.fault_node} gets into trouble in a minute"))
-    facts.append(("files", f"{plan.folder}   (settings, logs, SQLite; removed at the end)"))
     gpus = f"{plan.http}/api/v1/gpus"
+    past = max(1, math.ceil(plan.hours))
     tries = [
         ("the fleet in numbers", f"curl {plan.http}/api/v1/fleet"),
         ("every GPU", f"curl {gpus}"),
-        ("the hot ones", f"curl '{gpus}?filter=temp>70&fields=node,index,temperature_celsius'"),
+        ("the hot ones", f"curl '{gpus}?filter=temp>60&sort=-temp&fields=node,index,temp'"),
         ("one GPU", f"curl {plan.http}/gpu/{uuid}"),
-        ("its past", f"curl '{gpus}/{uuid}/history?metric=temperature_celsius&points=60'"),
+        ("its past", f"curl '{gpus}/{uuid}/history?metric=temperature_celsius&start=-{past}h'"),
         ("what happened to it", f"curl {gpus}/{uuid}/events"),
         ("for Prometheus", f"curl {plan.http}/metrics"),
         ("changes as they come", f"curl -N {plan.http}/api/v1/stream"),
@@ -187,7 +173,7 @@ def start_screen(plan: Plan, look: Fleet, seconds: float, pen: Pen) -> str:
         "",
         pen.paint("gpufleet demo", "1") + title,
         "",
-        *(f"  {name:<9}{text}" for name, text in facts),
+        *(f"  {name:<9}{text}" for name, text in _facts(plan, folder)),
         "",
         pen.paint("Try", "1") + " in another terminal",
         "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -71,7 +72,7 @@ def _listen(config: HubConfig) -> Iterator[socket.socket]:
         made = socket.create_server((config.listen, config.http_port), family=family, backlog=1024)
     except OSError as error:
         raise CannotStart(
-            f"Port {config.http_port} on {config.listen} cannot be opened ({error.strerror}):"
+            f"Port {config.http_port} on {config.listen} cannot be opened ({_reason(error)}):"
             " another hub may hold it; choose another with --http-port."
         ) from None
     with made:
@@ -85,7 +86,7 @@ def _check_free(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise CannotStart(
-            f"Port {port} on {host} cannot be opened ({error.strerror}):"
+            f"Port {port} on {host} cannot be opened ({_reason(error)}):"
             " another hub may hold it; choose another with --grpc-port."
         ) from None
 
@@ -97,7 +98,7 @@ def _open(config: HubConfig) -> Database:
         return open_database(config.database_url)
     except OSError as error:
         raise CannotStart(
-            f"The data directory {config.data_dir} cannot be made ({error.strerror}):"
+            f"The data directory {config.data_dir} cannot be made ({_reason(error)}):"
             " name another with --data-dir."
         ) from None
     except StoreError as error:
@@ -113,10 +114,15 @@ def _journal(config: HubConfig) -> Iterator[TextIO | None]:
         file = config.journal.open("a", encoding="utf-8")
     except OSError as error:
         raise CannotStart(
-            f"The journal {config.journal} cannot be written ({error.strerror})."
+            f"The journal {config.journal} cannot be written ({_reason(error)})."
         ) from None
     with file:
         yield file
+
+
+def _reason(error: OSError) -> str:
+    """What the system calls it: asyncio and socket put more words around that."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 class _Server(uvicorn.Server):

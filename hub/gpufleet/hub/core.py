@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
+from gpufleet.alerting.health_extras import extras_of
 from gpufleet.hub import recorder
 from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
 from gpufleet.hub.health import FleetHealth
@@ -230,6 +231,12 @@ class Core:
                     "info",
                     f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
                 )
+
+    def detail(self, slot: int, detail: Mapping[str, Any]) -> None:
+        """What is known of a subject beside metrics; some of it counts for its health."""
+        self.fleet.set_detail(slot, detail)
+        if self.fleet.is_gpu[slot]:
+            self.health.set_extras(slot, extras_of(detail))
 
     async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
         ids = await self.registrar.subjects(

@@ -140,6 +140,8 @@ class Fleet:
         """Slot → the node that speaks for it."""
         self.faults: dict[int, str] = {}
         """Slot → state of its fault."""
+        self.details: dict[int, Mapping[str, Any]] = {}
+        """Slot → its detail document."""
         self.slot_of_id: dict[int, int] = {}
         self.processes: dict[str, tuple[ProcessView, ...]] = {}
         self.processes_time_ms: dict[str, int] = {}
@@ -219,6 +221,7 @@ class Fleet:
         self.is_gpu[slot] = False
         self.owner.pop(slot, None)
         self.faults.pop(slot, None)
+        self.details.pop(slot, None)
 
     def _grow(self) -> None:
         extra = self.capacity
@@ -334,6 +337,11 @@ class Fleet:
             self.values[row, slot] = np.nan if health.level is None else health.level
             self.dirty = True
 
+    def set_detail(self, slot: int, detail: Mapping[str, Any]) -> None:
+        """Replace what is known of a subject beside metrics."""
+        self.details[slot] = detail
+        self.dirty = True
+
     def set_processes(self, node: Node, processes: Iterable[ProcessView], time_ms: int) -> None:
         """Replace a node's process list."""
         self.processes[node.name] = tuple(processes)
@@ -400,5 +408,6 @@ class Fleet:
             slots=self._slot_map[1],
             processes=MappingProxyType(dict(self.processes)),
             processes_time_ms=MappingProxyType(dict(self.processes_time_ms)),
+            details=MappingProxyType(dict(self.details)),
         )
         return self._snapshot

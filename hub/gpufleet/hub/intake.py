@@ -139,6 +139,7 @@ class Session:
         self._asked_after: Position | None = None
         self._skew_best: int | None = None
         self._skew_since = 0
+        self._future_told = False
 
     async def handle(self, message: pb.AgentMessage) -> None:
         """Apply one message; WireError refuses the stream."""
@@ -161,6 +162,8 @@ class Session:
                 self._status(message.status)
             case "processes":
                 self._processes(message.processes)
+            case "details":
+                self._details(message.details)
             case "result":
                 self.core.command_result(self.node.name, message.result)
             case "hello":
@@ -199,10 +202,8 @@ class Session:
         last = int(samples.ticks[-1])
         now = self.core.now()
         if last > now + FUTURE_MS:
-            raise WireError(
-                f"A sample of node {self.node.name} lies {(last - now) // 1000} s in the future:"
-                " set the node's clock."
-            )
+            await self._refuse_future(message, last - now)
+            return
         if message.seq:
             await self._record(message, wire, binding, samples)
         if live:
@@ -213,6 +214,37 @@ class Session:
                 self.node.epoch = message.epoch
                 self.core.fleet.apply(binding, samples, self.core.mono(), now)
             self._skew(last, now)
+
+    async def _refuse_future(self, message: pb.AgentMessage, ahead_ms: int) -> None:
+        """Pass over records of the future, so that those behind them are not held up."""
+        count = max(1, message.count)
+        verdict, _ = self.log.judge(message.epoch, message.seq, count, message.gap)
+        if not message.seq or verdict is not Verdict.TAKE:
+            return
+        rows: tuple[EventRow, ...] = ()
+        if not self._future_told:
+            self._future_told = True
+            ids = await self.core.subject_ids(self.node, [("node", self.node.name)])
+            text = (
+                f"A sample of node {self.node.name} lies {ahead_ms // 1000} s in the future and is"
+                " refused, as are those after it that do: set the node's clock."
+            )
+            rows = tuple(
+                EventRow(
+                    subject_id=subject_id,
+                    time_ms=self.core.now(),
+                    node_id=self.node.node_id,
+                    epoch=message.epoch,
+                    seq=message.seq,
+                    ordinal=0,
+                    kind="future_ticks_refused",
+                    severity="warning",
+                    message=text,
+                )
+                for subject_id in ids
+                if subject_id is not None
+            )
+        self._accept(EventBatch(Position(message.epoch, message.seq), rows), 0)
 
     async def _record(
         self, message: pb.AgentMessage, wire: pb.Samples, binding: Binding, samples: Samples
@@ -349,6 +381,14 @@ class Session:
         self.node.hung_since_ms = status.hung_since_ms or None
         self.node.sentence = _text(status.sentence, 1024, "The collector's sentence")
         self.node.dropped_ticks = status.dropped_ticks
+
+    def _details(self, message: pb.Details) -> None:
+        for entry in message.details[:MAX_SUBJECTS]:
+            slot = self.core.fleet.slots.get((entry.subject_kind, entry.subject_key))
+            if slot is None or self.core.fleet.owner.get(slot) is not self.node:
+                continue
+            detail = _object(entry.json, f"The detail of {entry.subject_key[:64]}")
+            self.core.detail(slot, detail)
 
     def _processes(self, message: pb.Processes) -> None:
         if len(message.processes) > MAX_PROCESSES:

@@ -126,7 +126,7 @@ class NodeLog:
             self.last_tick = batch.last_tick
             self.pending_ticks += batch.count
             self.pending_values += batch.size
-        else:
+        elif batch.events:
             self.urgent = True
         self.received = batch.position
         self.pending.append(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -111,3 +111,5 @@ class Snapshot:
     processes: Mapping[str, tuple[ProcessView, ...]]
     """Node → its processes."""
     processes_time_ms: Mapping[str, int]
+    details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Slot → what is no scalar: per fan, per link, DCGM's findings."""

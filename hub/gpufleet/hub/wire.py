@@ -99,9 +99,10 @@ def decode_samples(message: pb.Samples, layout: Layout) -> Samples:
         subjects = len(layout.subjects)
         taken = _bits(message.taken, count * subjects, "taken").reshape(count, subjects)
     values = np.array(message.values, dtype=np.int64)
-    if not message.present:
-        if taken is not None and not taken.all():
-            raise WireError("A batch has untaken subjects but says that every value is present.")
+    per_column: NDArray[np.bool_] | None = None
+    if taken is not None and not taken.all():
+        per_column = np.repeat(taken, [len(ids) for ids in layout.metrics], axis=1).T
+    if not message.present and per_column is None:
         if len(values) != columns * count:
             raise WireError(f"A batch has {len(values)} values for {columns} columns × {count}.")
         if count == 1:
@@ -109,13 +110,14 @@ def decode_samples(message: pb.Samples, layout: Layout) -> Samples:
             return Samples(ticks, taken, None, values.reshape(1, columns))
         matrix = np.cumsum(values.reshape(columns, count), axis=1, dtype=np.int64)
         return Samples(_ticks(message), taken, None, np.ascontiguousarray(matrix.T))
-    present = _bits(message.present, columns * count, "present").reshape(columns, count)
+    if per_column is not None and not message.present:
+        present = per_column
+    else:
+        present = _bits(message.present, columns * count, "present").reshape(columns, count)
     if len(values) != int(np.count_nonzero(present)):
         raise WireError(f"A batch has {len(values)} values, but its bitmap says otherwise.")
-    if taken is not None:
-        per_column = np.repeat(taken, [len(ids) for ids in layout.metrics], axis=1)
-        if bool((present.T & ~per_column).any()):
-            raise WireError("A batch has values of a subject that it says was not read.")
+    if per_column is not None and bool((present & ~per_column).any()):
+        raise WireError("A batch has values of a subject that it says was not read.")
     if count > 1 and len(values):
         values = _undelta(values, np.count_nonzero(present, axis=1))
     matrix = np.zeros((columns, count), dtype=np.int64)

@@ -1,0 +1,1 @@
+"""HTTP: REST, streams and the Prometheus exposition, all read from one Snapshot."""

@@ -1,0 +1,65 @@
+"""The HTTP application over a hub's state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.params import Depends as Dependency
+
+from gpufleet.hub.api import (
+    docs_routes,
+    event_routes,
+    fleet_routes,
+    history_routes,
+    metrics_routes,
+    mission_routes,
+    probe_routes,
+    problem,
+    stream,
+)
+from gpufleet.hub.api.answer import MAX_STREAMS, Desk
+from gpufleet.hub.api.door import known_parameters
+from gpufleet.hub.api.state import HubState
+
+DESCRIPTION = (
+    "The whole fleet of GPUs: what is now, what was, and as it changes. Times go in as RFC 3339,"
+    " Unix seconds or relative (-1h), and come out as RFC 3339 UTC. Null means absent. Errors are"
+    " application/problem+json."
+)
+
+
+class _App(FastAPI):
+    """FastAPI with the documents' schema as docs_routes completes it."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = docs_routes.describe(self)
+        return self.openapi_schema
+
+
+def create_app(
+    state: HubState,
+    *,
+    dependencies: Sequence[Dependency] = (),
+    max_streams: int = MAX_STREAMS,
+) -> FastAPI:
+    """The application. ``dependencies`` guard all but the probes (who may ask)."""
+    app = _App(
+        title="gpufleet",
+        version=str(state.info().get("version", "")),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.desk = Desk(state, max_streams)
+    problem.install(app)
+    guarded = [*dependencies, Depends(known_parameters)]
+    for part in (fleet_routes, history_routes, event_routes, stream, docs_routes):
+        app.include_router(part.router, prefix="/api/v1", dependencies=guarded)
+    for router in (mission_routes.router, metrics_routes.router, docs_routes.short_router):
+        app.include_router(router, dependencies=guarded)
+    app.include_router(probe_routes.router)
+    return app

@@ -1,0 +1,142 @@
+"""REST of what is now: fleet, nodes, GPUs, processes, the catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from gpufleet.hub.api import parameters, schemas
+from gpufleet.hub.api.answer import AtDesk, node_named, subject_of
+from gpufleet.hub.api.catalog_document import catalog_document
+from gpufleet.hub.api.documents import (
+    node_document,
+    node_row,
+    process_document,
+    subject_document,
+)
+from gpufleet.hub.api.gpu_list import GpuQuery, page, plan
+from gpufleet.hub.api.natural import natural_key
+from gpufleet.hub.api.table import Table
+from gpufleet.hub.api.times import format_ms
+from gpufleet.hub.api.totals import fleet_document
+
+router = APIRouter()
+
+
+@router.get("/fleet", tags=["fleet"], responses=schemas.ok(schemas.Fleet))
+async def fleet(request: Request, desk: AtDesk) -> Response:
+    """Totals of the whole fleet."""
+    return await desk.shared(request, "fleet", fleet_document)
+
+
+@router.get("/nodes", tags=["fleet"], responses=schemas.ok(schemas.NodePage))
+async def nodes(
+    request: Request,
+    desk: AtDesk,
+    limit: parameters.Limit = parameters.DEFAULT_LIMIT,
+    cursor: parameters.Cursor = "",
+) -> Response:
+    """Every node with its agent, by name."""
+    key = ("nodes", limit, cursor)
+    return await desk.shared(request, key, lambda table: _node_page(table, limit, cursor))
+
+
+def _node_page(table: Table, limit: int, cursor: str) -> dict[str, Any]:
+    views = sorted(table.snapshot.nodes.values(), key=lambda node: natural_key(node.name))
+    after = natural_key(cursor)
+    rest = [node for node in views if natural_key(node.name) > after] if cursor else views
+    shown = rest[:limit]
+    return {
+        "time": format_ms(table.snapshot.time_ms),
+        "version": table.snapshot.version,
+        "total": len(views),
+        "next_cursor": shown[-1].name if len(rest) > limit else None,
+        "nodes": [node_row(table, node) for node in shown],
+    }
+
+
+@router.get("/nodes/{node}", tags=["fleet"], responses=schemas.ok(schemas.NodeDocument, 404))
+async def node(
+    request: Request, desk: AtDesk, node: Annotated[str, Path(max_length=255)]
+) -> Response:
+    """One node with its facts and GPUs."""
+    table = desk.table()
+    view = node_named(table, node)
+    return await desk.once(request, lambda: node_document(table, view))
+
+
+@router.get("/gpus", tags=["gpus"], responses=schemas.ok(schemas.GpuPage, 400))
+async def gpus(
+    request: Request,
+    desk: AtDesk,
+    filter: parameters.Filter = "",
+    sort: parameters.Sort = "",
+    fields: parameters.FieldNames = "",
+    limit: parameters.Limit = parameters.DEFAULT_LIMIT,
+    cursor: parameters.Cursor = "",
+) -> Response:
+    """GPUs that pass a filter, in order, with the fields that are asked for.
+
+    Values of a GPU that is not heard from are null and `stale` is true.
+    """
+    query = GpuQuery(filter, sort, fields)
+    asked = plan(query)
+    return await desk.shared(
+        request, ("gpus", query, limit, cursor), lambda table: page(table, asked, limit, cursor)
+    )
+
+
+@router.get("/gpus/{uuid}", tags=["gpus"], responses=schemas.ok(schemas.GpuDocument, 404))
+async def gpu(request: Request, desk: AtDesk, uuid: parameters.Uuid) -> Response:
+    """One GPU or MIG device, in the schema of `gpufleet snapshot`."""
+    table = desk.table()
+    subject = subject_of(table, uuid)
+    return await desk.once(request, lambda: subject_document(table, subject))
+
+
+@router.get("/gpus/{uuid}/processes", tags=["gpus"], responses=schemas.ok(schemas.ProcessList, 404))
+async def processes(request: Request, desk: AtDesk, uuid: parameters.Uuid) -> Response:
+    """Processes on one GPU or MIG device, as its node last said."""
+    table = desk.table()
+    subject = subject_of(table, uuid)
+    stale = bool(table.snapshot.stale[subject.slot])
+    moment = table.snapshot.processes_time_ms.get(subject.node)
+    return await desk.once(
+        request,
+        lambda: {
+            "uuid": subject.key,
+            "node": subject.node,
+            "stale": stale,
+            "processes_time": format_ms(moment),
+            "processes": []
+            if stale
+            else [process_document(process) for process in table.processes_of(subject.key)],
+        },
+    )
+
+
+@router.get("/metrics-catalog", tags=["hub"], responses=schemas.ok(schemas.Catalog))
+async def metrics_catalog(request: Request, desk: AtDesk) -> Response:
+    """Every metric: name, unit, kind, resolution, what it means."""
+    return await desk.once(request, catalog_document)
+
+
+@router.get("/info", tags=["hub"], responses=schemas.ok(schemas.Info))
+async def info(request: Request, desk: AtDesk) -> Response:
+    """Facts of the hub itself."""
+    ready, sentence = desk.state.ready()
+    snapshot = desk.state.snapshot()
+    document = {
+        "time": format_ms(snapshot.time_ms),
+        "ready": ready,
+        "sentence": sentence,
+        "http_streams": desk.streams,
+        "limits": {
+            "limit": parameters.MAX_LIMIT,
+            "streams": desk.max_streams,
+        },
+        **desk.state.info(),
+    }
+    return await desk.once(request, lambda: document)

@@ -1,0 +1,47 @@
+"""Parameters that several endpoints take, with their bounds and their texts for /docs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Query
+
+from gpufleet.client.filter_tokens import MAX_LENGTH
+
+DEFAULT_LIMIT = 1000
+MAX_LIMIT = 10_000
+
+Filter = Annotated[
+    str,
+    Query(
+        max_length=MAX_LENGTH,
+        description="A filter such as `temp>85 & node~=dgx` (docs/api.md has the language).",
+    ),
+]
+Sort = Annotated[
+    str,
+    Query(
+        max_length=500,
+        description="Fields to sort by, `-` for the greatest first: `-temperature_celsius,node`.",
+    ),
+]
+FieldNames = Annotated[
+    str,
+    Query(
+        max_length=6000,
+        description="Fields of a row, comma-separated; all when empty. `uuid` is always there.",
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows at most.")]
+Cursor = Annotated[
+    str, Query(max_length=2000, description="`next_cursor` of the page before this one.")
+]
+Node = Annotated[str | None, Query(max_length=255, description="One node only.")]
+Uuid = Annotated[
+    str, Path(max_length=255, description="UUID of a GPU or MIG device, as /gpu/list has it.")
+]
+Start = Annotated[
+    str,
+    Query(max_length=60, description="RFC 3339, Unix seconds, or relative to now such as `-1h`."),
+]
+End = Annotated[str, Query(max_length=60, description="As `start`; not included.")]

@@ -1,0 +1,431 @@
+"""Documents of the REST API as models: what /openapi.json says of them. Bodies are not made here.
+
+Tests hold real answers against these models.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from gpufleet.client.fields import FieldKind
+from gpufleet.hub.api.gpu_list import FIELDS, LABELS
+from gpufleet.proto.catalog import BY_NAME, Kind, SubjectKind, metrics
+
+Time = Annotated[str, Field(description="RFC 3339 UTC", examples=["2026-03-01T12:00:00Z"])]
+Level = Annotated[int, Field(ge=0, le=3, description="0 healthy … 3 critical")]
+Number = int | float
+
+
+class Document(BaseModel):
+    """Nothing is in a document that its model does not name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemDocument(BaseModel):
+    """An error (RFC 9457): ``detail`` says what is wrong and what to do."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class NodeCounts(Document):
+    """Nodes by whether their agents send."""
+
+    total: int
+    up: int
+    down: int
+
+
+class HealthCounts(Document):
+    """GPUs by the level of their health; ``unknown``: nothing was ever read."""
+
+    healthy: int
+    caution: int
+    warning: int
+    critical: int
+    unknown: int
+
+
+class GpuCounts(Document):
+    """GPUs by state. A stale one is counted under its last health as well."""
+
+    total: int
+    fresh: int
+    stale: int
+    by_health: HealthCounts
+    by_fault: dict[str, int]
+
+
+class Spread(Document):
+    """A metric over the fleet; ``gpus`` is how many have it."""
+
+    gpus: int
+    mean: Number | None
+    min: Number | None
+    max: Number | None
+
+
+class Sum(Document):
+    """A metric's sum over the fleet; ``gpus`` is how many have it."""
+
+    gpus: int
+    sum: Number | None
+
+
+class Fleet(Document):
+    """Totals of the fleet."""
+
+    time: Time
+    version: int
+    nodes: NodeCounts
+    gpus: GpuCounts
+    mig_devices: int
+    users: int
+    processes: int
+    utilization_ratio: Spread
+    memory_used_ratio: Spread
+    temperature_celsius: Spread
+    memory_temperature_celsius: Spread
+    fan_speed_ratio: Spread
+    memory_used_bytes: Sum
+    memory_total_bytes: Sum
+    power_watts: Sum
+    power_limit_watts: Sum
+
+
+def _dynamic(kind: SubjectKind) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for metric in metrics(kind):
+        text = f"{metric.help}{f' In {metric.unit}.' if metric.unit else ''}"
+        of = list[str] if metric.kind is Kind.BITS else Number
+        fields[metric.name] = (of | None, Field(description=text))
+    name = f"{kind.value.capitalize()}Metrics"
+    return create_model(name, __base__=Document, __doc__="Metrics; null: absent.", **fields)
+
+
+GpuMetrics = _dynamic(SubjectKind.GPU)
+MigMetrics = _dynamic(SubjectKind.MIG)
+NodeMetrics = _dynamic(SubjectKind.NODE)
+
+
+class NodeRow(Document):
+    """A node and its agent."""
+
+    name: str
+    up: bool
+    connected: bool
+    labels: dict[str, str]
+    method: str | None
+    methods: list[str]
+    interval_seconds: Number
+    agent_version: str | None
+    sample_time: Time | None
+    receipt_time: Time | None
+    clock_skew_seconds: Number | None
+    collector_hung_since: Time | None
+    sentence: str | None
+    dropped_ticks: int
+    gpus: int
+    gpus_stale: int
+    gpus_by_health: HealthCounts
+    dynamic: NodeMetrics  # type: ignore[valid-type]
+
+
+class NodeGpu(Document):
+    """A GPU as its node's document names it."""
+
+    uuid: str
+    index: int
+    name: str
+    health: Level | None
+    fault: str | None
+    stale: bool
+
+
+class NodeDocument(NodeRow):
+    """A node with its facts and GPUs."""
+
+    time: Time
+    version: int
+    facts: dict[str, Any]
+    processes_time: Time | None
+    gpu_list: list[NodeGpu]
+
+
+class NodePage(Document):
+    """Nodes by name."""
+
+    time: Time
+    version: int
+    total: int
+    next_cursor: str | None
+    nodes: list[NodeRow]
+
+
+def _row() -> type[BaseModel]:
+    types: dict[FieldKind, Any] = {
+        FieldKind.NUMBER: Number,
+        FieldKind.TEXT: str,
+        FieldKind.SET: list[str],
+        FieldKind.FLAG: bool,
+    }
+    fields: dict[str, Any] = {"uuid": (str, Field())}
+    for name, field in FIELDS.by_name.items():
+        if name != "uuid":
+            metric = BY_NAME.get(name)
+            text = metric.help if metric is not None else None
+            fields[name] = (types[field.kind] | None, Field(default=None, description=text))
+    fields[LABELS] = (dict[str, str] | None, None)
+    text = "A GPU with the fields that were asked for; null: absent. `label.*` as asked for."
+    return create_model("GpuRow", __config__=ConfigDict(extra="allow"), __doc__=text, **fields)
+
+
+GpuRow = _row()
+
+
+class GpuPage(Document):
+    """GPUs that pass the filter, in order. ``total`` counts all of them."""
+
+    time: Time
+    version: int
+    total: int
+    next_cursor: str | None
+    gpus: list[GpuRow]  # type: ignore[valid-type]
+
+
+class Health(Document):
+    """The verdict on a GPU with every reason as a sentence."""
+
+    level: Level | None
+    status: Literal["healthy", "caution", "warning", "critical", "unknown"]
+    reasons: list[str]
+    basis: Literal["live"]
+
+
+class Fault(Document):
+    """Why a GPU cannot be read now."""
+
+    state: str
+    since: Time | None
+    sentence: str
+
+
+class Process(Document):
+    """A process on a GPU; null: not known."""
+
+    gpu: str
+    pid: int
+    type: str
+    start_time: Time | None
+    user: str | None
+    program: str | None
+    memory_bytes: int | None
+    utilization_ratio: float | None
+    container: str | None
+    pod: str | None
+    job: str | None
+    arguments: str | None
+
+
+class ProcessList(Document):
+    """Processes on one GPU as its node last said."""
+
+    uuid: str
+    node: str
+    stale: bool
+    processes_time: Time | None
+    processes: list[Process]
+
+
+class _SubjectDocument(Document):
+    uuid: str
+    index: int
+    name: str
+    node: str
+    method: str | None
+    static: dict[str, Any]
+    health: Health
+    detail: dict[str, Any]
+    fault: Fault | None
+    stale: bool
+    sample_time: Time | None
+    processes: list[Process]
+
+
+class MigDocument(_SubjectDocument):
+    """A MIG device."""
+
+    dynamic: MigMetrics  # type: ignore[valid-type]
+    parent: str
+
+
+class GpuDocument(_SubjectDocument):
+    """One GPU. Values of a stale one are null, its health is the last that was told."""
+
+    dynamic: GpuMetrics  # type: ignore[valid-type]
+    mig: list[MigDocument]
+
+
+class Series(BaseModel):
+    """One metric over time, column by column; see the endpoint for the columns of each kind."""
+
+    model_config = ConfigDict(extra="forbid")
+    unit: str
+    kind: str
+    time: list[Time]
+    n: list[int]
+    avg: list[Number | None] | None = None
+    min: list[Number | None] | None = None
+    max: list[Number | None] | None = None
+    last: list[Number | None] | None = None
+    increase: list[Number | None] | None = None
+    bits: list[list[str]] | None = None
+    active_seconds: list[Number | None] | None = None
+
+
+class History(Document):
+    """Series by metric; with ``raw`` every point is one sample."""
+
+    uuid: str
+    start: Time
+    end: Time
+    step_seconds: Number
+    raw: bool
+    series: dict[str, Series]
+
+
+class EventSubject(Document):
+    """What an event is about."""
+
+    kind: str
+    key: str
+    index: int
+    name: str
+
+
+class Event(Document):
+    """Something that happened."""
+
+    time: Time
+    kind: str
+    severity: str
+    node: str | None
+    subject: EventSubject | None
+    code: int | None
+    message: str
+    data: dict[str, Any]
+
+
+class EventPage(Document):
+    """Events, newest first."""
+
+    next_cursor: str | None
+    events: list[Event]
+
+
+class CatalogMetric(Document):
+    """A metric. ``resolution`` is its smallest step; ``words`` name values that have a name."""
+
+    id: int
+    name: str
+    kind: Literal["gauge", "counter", "state", "bits"]
+    unit: str
+    resolution: Number
+    subjects: list[str]
+    source: Literal["agent", "hub"]
+    rollup: bool
+    help: str
+    prometheus: dict[str, str]
+    dcgm: str | None
+    words: dict[str, Number] | None
+
+
+class Catalog(Document):
+    """Every metric."""
+
+    metrics: list[CatalogMetric]
+
+
+class Info(BaseModel):
+    """Facts of the hub."""
+
+    model_config = ConfigDict(extra="allow")
+    time: Time
+    ready: bool
+    sentence: str
+    http_streams: int
+    limits: dict[str, int]
+
+
+class Facts(BaseModel):
+    """Static facts of a GPU in base units (docs/facts.md)."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class MissionGpu(Document):
+    """A GPU in the list."""
+
+    uuid: str
+    index: int
+    name: str
+    node: str
+
+
+class MissionList(Document):
+    """Every GPU."""
+
+    time: Time
+    gpus: list[MissionGpu]
+
+
+class Probe(Document):
+    """The hub's answer to a probe."""
+
+    ready: bool
+    sentence: str
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def ok(model: type[BaseModel], *errors: int) -> Responses:
+    """The responses of an endpoint that answers with this model."""
+    return {200: {"model": model}, **_problems(*errors)}
+
+
+def anything(*errors: int) -> Responses:
+    """The responses of an endpoint that answers with any JSON value."""
+    return {200: {"content": {"application/json": {"schema": {}}}}, **_problems(*errors)}
+
+
+def text(description: str, *errors: int) -> Responses:
+    """The responses of an endpoint that answers with plain text."""
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    return {200: {"description": description, "content": content}, **_problems(*errors)}
+
+
+def events(description: str, *errors: int) -> Responses:
+    """The responses of an endpoint that answers with server-sent events."""
+    content = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {200: {"description": description, "content": content}, **_problems(*errors)}
+
+
+def _problems(*statuses: int) -> Responses:
+    return {
+        status: {
+            "description": "A problem document.",
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": "#/components/schemas/ProblemDocument"}
+                }
+            },
+        }
+        for status in sorted({*statuses, 422})
+    }

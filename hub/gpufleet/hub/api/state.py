@@ -1,0 +1,57 @@
+"""What the HTTP side asks of the hub: one protocol, so that it knows nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from gpufleet.hub.store.events import EventPage
+from gpufleet.hub.store.history import History, Request
+from gpufleet.hub.views import Snapshot
+
+
+class HubClosing(Exception):
+    """The hub ends: streams end as well."""
+
+
+class HubState(Protocol):
+    """The live fleet and its history. Called on the event loop's thread only."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """What the hub counts of itself (``gpufleet_hub_*``)."""
+
+    def snapshot(self) -> Snapshot:
+        """The newest version of the fleet: the same object until the next version."""
+
+    async def wait_change(self, version: int) -> int:
+        """The newest version, once it is another than ``version``.
+
+        HubClosing as soon as the hub begins to stop, so that no stream holds it up.
+        """
+
+    async def history(
+        self, requests: Sequence[Request], start_ms: int, end_ms: int, points: int
+    ) -> History:
+        """Stored and not yet stored samples; HistoryError and StoreError as the store has them."""
+
+    async def events(
+        self,
+        *,
+        subject_ids: Collection[int] | None = None,
+        node_id: int | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        kinds: Collection[str] | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> EventPage:
+        """A page of events, newest first; HistoryError and StoreError as the store has them."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the hub takes samples and answers, and one sentence that says so."""
+
+    def info(self) -> Mapping[str, Any]:
+        """Facts of the hub for ``/info``: its version, what it runs on, what it is doing."""

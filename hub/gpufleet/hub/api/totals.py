@@ -1,0 +1,75 @@
+"""Totals of the whole fleet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpufleet.hub.api.documents import by_health
+from gpufleet.hub.api.table import Table
+from gpufleet.hub.api.times import format_ms
+from gpufleet.hub.api.values import Floats, json_value
+from gpufleet.proto.catalog import BY_NAME, Metric, SubjectKind
+
+_SPREAD = (
+    "utilization_ratio",
+    "memory_used_ratio",
+    "temperature_celsius",
+    "memory_temperature_celsius",
+    "fan_speed_ratio",
+)
+_SUMS = ("memory_used_bytes", "memory_total_bytes", "power_watts", "power_limit_watts")
+
+
+def fleet_document(table: Table) -> dict[str, Any]:
+    """Totals of the fleet. What is absent everywhere is null; ``gpus`` says how many have it."""
+    snapshot = table.snapshot
+    gpus = table.gpus.subjects
+    faults: dict[str, int] = {}
+    for gpu in gpus:
+        if gpu.fault is not None:
+            faults[gpu.fault.state] = faults.get(gpu.fault.state, 0) + 1
+    up = sum(node.up for node in snapshot.nodes.values())
+    users = {user for users in table.sets("users") for user in users}
+    process_counts = table.numbers("process_count")
+    return {
+        "time": format_ms(snapshot.time_ms),
+        "version": snapshot.version,
+        "nodes": {"total": len(snapshot.nodes), "up": up, "down": len(snapshot.nodes) - up},
+        "gpus": {
+            "total": len(gpus),
+            "fresh": int(table.gpus.fresh.sum()),
+            "stale": len(gpus) - int(table.gpus.fresh.sum()),
+            "by_health": by_health([gpu.health.level for gpu in gpus]),
+            "by_fault": dict(sorted(faults.items())),
+        },
+        "mig_devices": len(table.group(SubjectKind.MIG).subjects),
+        "users": len(users),
+        "processes": int(np.nansum(process_counts)) if len(process_counts) else 0,
+        **{name: _spread(BY_NAME[name], table.numbers(name)) for name in _SPREAD},
+        **{name: _sum(BY_NAME[name], table.numbers(name)) for name in _SUMS},
+    }
+
+
+def _spread(metric: Metric, column: Floats) -> dict[str, Any]:
+    values = column[np.isfinite(column)]
+    if not len(values):
+        return {"gpus": 0, "mean": None, "min": None, "max": None}
+    return {
+        "gpus": len(values),
+        "mean": _rounded_mean(metric, values),
+        "min": json_value(metric, float(values.min())),
+        "max": json_value(metric, float(values.max())),
+    }
+
+
+def _rounded_mean(metric: Metric, values: Floats) -> float:
+    """A mean to a tenth of the metric's resolution."""
+    return round(float(values.mean()), len(str(metric.divisor)))
+
+
+def _sum(metric: Metric, column: Floats) -> dict[str, Any]:
+    values = column[np.isfinite(column)]
+    total = json_value(metric, float(values.sum())) if len(values) else None
+    return {"gpus": len(values), "sum": total}

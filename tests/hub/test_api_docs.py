@@ -1,0 +1,125 @@
+"""/openapi.json and /docs: complete, sound, and with nothing from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Depends, HTTPException
+
+from gpufleet.hub.api.app import create_app
+from gpufleet.hub.api.docs_routes import CONTENT_SECURITY_POLICY
+from support.fleet_builder import FleetBuilder, PublishedHub
+from support.http_client import ask, document
+
+
+def hub() -> PublishedHub:
+    return PublishedHub(FleetBuilder().snapshot())
+
+
+def references(node: Any) -> set[str]:
+    """Every $ref below a node."""
+    if isinstance(node, dict):
+        own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*(references(value) for value in node.values()))
+    if isinstance(node, list):
+        return set().union(*(references(value) for value in node))
+    return set()
+
+
+def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
+    found = document(hub(), "/api/v1/openapi.json")
+    assert set(found["paths"]) == {
+        "/api/v1/fleet",
+        "/api/v1/nodes",
+        "/api/v1/nodes/{node}",
+        "/api/v1/gpus",
+        "/api/v1/gpus/{uuid}",
+        "/api/v1/gpus/{uuid}/processes",
+        "/api/v1/gpus/{uuid}/history",
+        "/api/v1/gpus/{uuid}/events",
+        "/api/v1/events",
+        "/api/v1/metrics-catalog",
+        "/api/v1/info",
+        "/api/v1/stream",
+        "/gpu/list",
+        "/gpu/metric",
+        "/gpu/{uuid}",
+        "/gpu/{uuid}/static",
+        "/gpu/{uuid}/{key_path}",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+    }
+    for operations in found["paths"].values():
+        assert set(operations) == {"get"}
+        operation = operations["get"]
+        assert operation["description"]
+        assert all(p["description"] for p in operation.get("parameters", []) if p["in"] == "query")
+        assert "content" in operation["responses"]["200"]
+
+
+def test_every_reference_of_the_description_leads_somewhere() -> None:
+    found = document(hub(), "/api/v1/openapi.json")
+    schemas = found["components"]["schemas"]
+    assert references(found) <= {f"#/components/schemas/{name}" for name in schemas}
+    assert "#/$defs" not in str(references(found))
+    assert "HTTPValidationError" not in schemas
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json"])
+def test_short_paths_lead_to_the_documents(path: str) -> None:
+    response = ask(hub(), path)
+    assert response.status_code == 307
+    assert response.headers["location"].startswith("/api/v1/")
+
+
+def test_the_page_brings_all_that_it_needs_and_allows_nothing_else() -> None:
+    page, script, style = ask(hub(), "/api/v1/docs", "/api/v1/docs.js", "/api/v1/docs.css")
+    assert [r.headers["content-type"].partition(";")[0] for r in (page, script, style)] == [
+        "text/html",
+        "text/javascript",
+        "text/css",
+    ]
+    assert page.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert not re.search(r"https?://|<style|\son\w+=|style=|<script>", page.text)
+    assert not re.search(r"innerHTML|https?://|eval\(", script.text)
+    assert re.findall(r'(?:src|href)="([^"]+)"', page.text) == [
+        "docs.css",
+        "docs.js",
+        "openapi.json",
+        "openapi.json",
+    ]
+
+
+PATHS = (
+    "/",
+    "/docs",
+    "/api/v1/docs",
+    "/api/v1/openapi.json",
+    "/api/v1/fleet",
+    "/api/v1/gpus",
+    "/api/v1/stream",
+    "/api/v1/events",
+    "/gpu/list",
+    "/gpu/x",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+)
+
+
+def test_a_guard_covers_everything_but_the_probes() -> None:
+    def refuse() -> None:
+        raise HTTPException(401, "Show a token.")
+
+    async def run() -> dict[str, int]:
+        transport = httpx.ASGITransport(create_app(hub(), dependencies=[Depends(refuse)]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
+            return {path: (await client.get(path)).status_code for path in PATHS}
+
+    found = asyncio.run(run())
+    assert {path for path, status in found.items() if status != 401} == {"/healthz", "/readyz"}
