@@ -153,7 +153,7 @@ def test_exact_samples_can_be_read_for_chosen_metrics(database: Database) -> Non
         (HOUR, HOUR - 1, 100, "The range is empty"),
         (-1, HOUR, 100, "must lie between the years"),
         (HOUR, 10**18, 100, "must lie between the years"),
-        (HOUR - 401 * DAY, HOUR, 100, "longer than 400 days"),
+        (HOUR - 801 * DAY, HOUR, 100, "longer than 800 days"),
         (HOUR, HOUR + DAY, 0, f"points must be between 1 and {MAX_POINTS}, not 0"),
         (HOUR, HOUR + DAY, MAX_POINTS + 1, "points must be between"),
     ],

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, select, text
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.dialect import batches, upsert
 from gpufleet.hub.store.grid import hour_of
+from gpufleet.hub.store.sources import Kept
 from gpufleet.hub.store.tables import HOUR_MS, events, hours, meta, minutes, samples, subjects
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ ROW_BYTES = 64
 
 SAMPLES_FROM = "samples_from"
 """In ``meta``: samples before this time were forgotten, and are not taken again."""
+MINUTES_FROM = "minutes_from"
+"""In ``meta``: the same of minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,10 @@ class Sweeper:
         with self._database.reading() as connection:
             ids = connection.execute(select(subjects.c.id).order_by(subjects.c.id)).scalars().all()
         yield from self._forget_samples(ids, hour_of(now_ms - keep.samples_ms))
-        yield from self._forget(minutes, ids, now_ms - keep.minutes_ms)
+        minutes_from = hour_of(now_ms - keep.minutes_ms)
+        with self._database.writing() as connection:
+            _raise_from(connection, MINUTES_FROM, minutes_from)
+        yield from self._forget(minutes, ids, minutes_from)
         yield from self._forget(hours, ids, now_ms - keep.hours_ms)
         yield from self._forget_events(now_ms - keep.events_ms)
         if keep.max_bytes is not None:
@@ -85,7 +91,7 @@ class Sweeper:
 
     def _forget_samples(self, ids: Sequence[int], before_ms: int) -> Iterator[None]:
         with self._database.writing() as connection:
-            _raise_samples_from(connection, before_ms)
+            _raise_from(connection, SAMPLES_FROM, before_ms)
         yield from self._forget(samples, ids, before_ms, MAX_CHUNKS)
 
     def _forget(
@@ -171,8 +177,12 @@ class Sweeper:
 
 def samples_from(connection: Connection) -> int:
     """Samples before this time are not taken: they were forgotten, or would be at once."""
-    value = connection.execute(select(meta.c.value).where(meta.c.name == SAMPLES_FROM)).scalar()
-    return int(value) if value is not None else 0
+    return _from(connection, SAMPLES_FROM)
+
+
+def kept_since(connection: Connection) -> Kept:
+    """What is still there to be asked for."""
+    return Kept(samples_from(connection), _from(connection, MINUTES_FROM))
 
 
 def stored_bytes(connection: Connection) -> int:
@@ -194,11 +204,16 @@ def stored_bytes(connection: Connection) -> int:
     return int(chunks) + int(others)
 
 
-def _raise_samples_from(connection: Connection, before_ms: int) -> None:
-    if before_ms > samples_from(connection):
+def _from(connection: Connection, name: str) -> int:
+    value = connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
+    return int(value) if value is not None else 0
+
+
+def _raise_from(connection: Connection, name: str, before_ms: int) -> None:
+    if before_ms > _from(connection, name):
         connection.execute(
             upsert(connection, meta, ("name",), ("value",)),
-            {"name": SAMPLES_FROM, "value": str(before_ms)},
+            {"name": name, "value": str(before_ms)},
         )
 
 
