@@ -85,7 +85,7 @@ def query_history(
     always from samples. ``tail`` gives samples by subject id that may not be stored yet; of a
     tick that is stored as well the stored sample counts.
     """
-    _check(start_ms, end_ms, points)
+    check_range(start_ms, end_ms, points)
     with database.reading() as connection:
         source = choose_source(start_ms, end_ms, points, kept_since(connection))
         if source is Source.SAMPLES:
@@ -210,7 +210,8 @@ def _chunks(
     return chunks
 
 
-def _check(start_ms: int, end_ms: int, points: int) -> None:
+def check_range(start_ms: int, end_ms: int, points: int) -> None:
+    """HistoryError says what is wrong with a range or a number of points."""
     if not 1 <= points <= MAX_POINTS:
         raise HistoryError(f"points must be between 1 and {MAX_POINTS}, not {points}.")
     if start_ms >= end_ms:
