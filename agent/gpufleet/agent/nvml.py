@@ -39,7 +39,9 @@ from gpufleet.agent.nvml_sleep import all_asleep, sleeps
 from gpufleet.agent.nvml_slots import Slot, keys, look_at
 from gpufleet.agent.nvml_static import node_facts
 from gpufleet.agent.nvml_values import read_values
-from gpufleet.agent.processes import ProcessTable
+from gpufleet.agent.processes import REVEAL_NOTHING, ProcessTable, Reveal
+from gpufleet.agent.sighting import Sighting
+from gpufleet.agent.xid_watch import Watched, XidWatch
 
 RETRY_SECONDS = 30.0
 """How often GPUs that could not be opened, or not be read fully, are tried again."""
@@ -66,6 +68,7 @@ class NvmlCollector:
         proc: Path = Path("/proc"),
         sysfs: Path = Path("/sys"),
         slow_seconds: float = 90.0,
+        reveal: Reveal = REVEAL_NOTHING,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -74,9 +77,10 @@ class NvmlCollector:
         self._slow_seconds = slow_seconds
         self._clock = clock
         self._wall_clock_ns = wall_clock_ns
-        self._table = ProcessTable(proc)
+        self._table = ProcessTable(proc, reveal=reveal)
         self._nvml = Nvml()
         self._prober = Prober(self._nvml, sysfs, proc)
+        self._xids = XidWatch(self._nvml, lambda: wall_clock_ns() // 1_000_000)
         self._open = False
         self._gone: NvmlFailure | None = None
         self._devices: dict[str, Device] = {}
@@ -100,6 +104,7 @@ class NvmlCollector:
 
     def close(self) -> None:
         """Let the driver go."""
+        self._xids.stop()
         for device in self._devices.values():
             self._prober.forget(device)
         if self._open:
@@ -156,6 +161,7 @@ class NvmlCollector:
                 self._prober.forget(device)
         self._devices = devices
         self._instances = {c.key: c for device in devices.values() for c in device.children}
+        self._xids.follow([Watched(d.key, d.pci, d.handle) for d in devices.values()])
         present = {subject.key for subject in found}
         found.extend(missing(known) for key, known in self._known.items() if key not in present)
         return [one for gpu in found for one in (gpu, *self._children(gpu))]
@@ -286,6 +292,10 @@ class NvmlCollector:
         self._renew = True
         return Reading(None, subject.fault)
 
+    def sightings(self) -> Sequence[Sighting]:
+        """Xids that NVML told since the last call; the first call begins to listen."""
+        return self._xids.sightings()
+
     def processes(self, subject: Subject) -> Sequence[Process]:
         """Processes on one GPU and its MIG devices, with their users and programs."""
         device = self._devices.get(subject.key)
@@ -329,4 +339,8 @@ class NvmlCollector:
             program=who.program,
             memory_bytes=process.memory_bytes,
             utilization_permille=process.utilization_permille,
+            container=who.container,
+            pod=who.pod,
+            job=who.job,
+            arguments=who.arguments,
         )

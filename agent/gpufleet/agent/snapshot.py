@@ -127,7 +127,8 @@ def _in_base_units(subject: Subject, raw: Mapping[int, int]) -> dict[str, float 
     values = {m.name: m.value(raw[m.id]) for m in metrics(kind) if m.id in raw}
     used, total = values.get("memory_used_bytes"), values.get("memory_total_bytes")
     if used is not None and total:
-        values["memory_used_ratio"] = used / total
+        digits = len(str(BY_NAME["memory_used_ratio"].divisor)) - 1  # as the hub rounds it
+        values["memory_used_ratio"] = round(used / total, digits)
     return values
 
 

@@ -159,10 +159,11 @@ def _run(args: argparse.Namespace) -> int:
             seed=settings.seed,
             scenario=settings.scenario,
             slow_seconds=settings.slow_interval_ms / 1000,
+            reveal=settings.reveal,
         )
         choice = collectors.choose(settings.method, simulation, clock.wall_ms)
     except (config.ConfigError, CollectorUnavailable) as error:
-        print(error, file=sys.stderr)
+        print(f"gpufleet agent: {error}", file=sys.stderr)
         return 2
     log.info("method chosen", method=choice.collector.method, reason=choice.reason)
     try:
@@ -176,11 +177,12 @@ def _run(args: argparse.Namespace) -> int:
             rng=random.Random(),
         )
     except StateDirInUse as error:
-        print(error, file=sys.stderr)
+        print(f"gpufleet agent: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(
-            f"The journal {settings.journal} cannot be opened: {error.strerror}.", file=sys.stderr
+            f"gpufleet agent: The journal {settings.journal} cannot be opened: {error.strerror}.",
+            file=sys.stderr,
         )
         return 1
     if agent.run(_stop_on_signals()):

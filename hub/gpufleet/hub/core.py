@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
@@ -21,6 +21,7 @@ from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.views import HealthView, Snapshot
+from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.catalog import HEALTH_STATES
 
@@ -55,6 +56,7 @@ class Core:
         self.fleet = Fleet()
         self.health = FleetHealth()
         self.memory = HealthMemory(self.health, histories or {})
+        self.xids = XidCounts()
         self.registrar = registrar
         self.logs: dict[int, NodeLog] = {}
         self.sessions: dict[str, Session] = {}
@@ -197,8 +199,11 @@ class Core:
                 accepted.append(entry)
             else:
                 await self._claim_refused(node, entry.kind, entry.key, owner)
-        if not any(entry.kind == "node" for entry in accepted):
+        own = next((entry.facts for entry in accepted if entry.kind == "node"), None)
+        if own is None:
             accepted.insert(0, SubjectEntry(0, "node", node.name, 0, node.name, "", {}))
+        else:
+            await self._learn(node, own)
         moved = [
             (entry, self.registrar.owner(entry.kind, entry.key))
             for entry in accepted
@@ -231,6 +236,14 @@ class Core:
                     "info",
                     f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
                 )
+
+    async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
+        """Keep what an inventory says of the node: its driver may have opened after the hello."""
+        known = self.registrar.known_node(node.name)
+        learnt = {**node.facts, **facts}
+        if known is not None and learnt != node.facts:
+            await self.registrar.node(replace(known.node, facts=learnt))
+            node.facts = learnt
 
     def detail(self, slot: int, detail: Mapping[str, Any]) -> None:
         """What is known of a subject beside metrics; some of it counts for its health."""
@@ -281,6 +294,7 @@ class Core:
             self.stats.values += batch.size
         else:
             self._note_health_events(node, batch)
+            self.count_xids(batch.events)
         if self._journal is not None:
             line = {"node": node.name, "epoch": batch.position.epoch, "seq": batch.position.seq}
             self._journal.write(json.dumps({**line, "count": count}) + "\n")
@@ -293,6 +307,12 @@ class Core:
                 self.health.note_xid(slot, event.code, event.time_ms)
             elif event.kind == "driver_changed":
                 self._note_resets(node, event.time_ms)
+
+    def count_xids(self, events: Iterable[EventRow]) -> None:
+        """Count the Xids among events that were just taken, or that the database holds."""
+        if self.xids.note(events):
+            self.fleet.xids = self.xids.view()
+            self.fleet.dirty = True
 
     def _note_resets(self, node: Node, time_ms: int) -> None:
         """The node booted or its driver was loaded: its GPUs begin anew."""

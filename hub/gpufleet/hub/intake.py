@@ -23,6 +23,7 @@ from gpufleet.hub.wire import (
     decode_samples,
     unpack_samples,
 )
+from gpufleet.hub.xids import described
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.version import INTERVALS_MS, OLDEST_PROTOCOL_MINOR, PROTOCOL_MINOR
 
@@ -351,21 +352,20 @@ class Session:
             owner = subject_id if subject_id is not None else own[0]
             if owner is None:
                 continue
-            rows.append(
-                EventRow(
-                    subject_id=owner,
-                    time_ms=event.time_ms,
-                    node_id=self.node.node_id,
-                    epoch=message.epoch,
-                    seq=message.seq,
-                    ordinal=ordinal,
-                    kind=_text(event.kind, 64, "An event's kind"),
-                    severity=event.severity,
-                    code=event.code,
-                    message=_text(event.message, 2048, "An event's message"),
-                    data=_object(event.data_json, "An event's data"),
-                )
+            row = EventRow(
+                subject_id=owner,
+                time_ms=event.time_ms,
+                node_id=self.node.node_id,
+                epoch=message.epoch,
+                seq=message.seq,
+                ordinal=ordinal,
+                kind=_text(event.kind, 64, "An event's kind"),
+                severity=event.severity,
+                code=event.code,
+                message=_text(event.message, 2048, "An event's message"),
+                data=_object(event.data_json, "An event's data"),
             )
+            rows.append(described(row))
         position = Position(message.epoch, message.seq)
         self._accept(EventBatch(position, tuple(rows)), count)
 
