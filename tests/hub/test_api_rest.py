@@ -191,6 +191,7 @@ def test_a_hub_that_is_not_ready_says_so_and_is_still_alive() -> None:
         ("/api/v1/gpus?filter=" + "x" * 2001, 422, "filter: "),
         ("/api/v1/gpus?" + "x" * 9000, 414, "longer than 8000 bytes"),
         ("/api/v1/gpus?filtre=temp>85", 422, "did you mean 'filter'?"),
+        ("/api/v1/gpus?filter=temp>1&filter=temp>2", 422, "filter is given 2 times; give it once"),
         ("/api/v1/fleet?verbose=1", 422, "There is no parameter 'verbose' here"),
         ("/api/v1/gpus/GPU-dgx-01-9", 404, "did you mean 'GPU-dgx-01-"),
         ("/api/v1/gpus/x", 404, "/gpu/list names every GPU"),
