@@ -117,7 +117,8 @@ def test_streams_are_bounded_and_a_place_is_free_again_after_a_reader_went() -> 
             httpx.AsyncClient(base_url=base, timeout=DEADLINE) as client,
         ):
             async with client.stream("GET", "/api/v1/stream") as response:
-                await anext(events(response))
+                reading = events(response)  # kept: one that is collected closes its response
+                await anext(reading)
                 refused = await client.get("/api/v1/stream")
                 assert refused.status_code == 503
                 assert refused.headers["retry-after"] == "10"
