@@ -18,8 +18,8 @@ FIELDS = (
 """What /api/v1/gpus is asked for."""
 
 LEVELS = ("healthy", "caution", "warning", "critical")
-SHORT = ("ok", "caut", "warn", "crit")
-"""The levels where there is little room."""
+SHORT = {"caution": "caut", "warning": "warn", "critical": "crit"}
+"""What is said where there is little room."""
 COLOURS = {"healthy": "32", "caution": "33", "warning": "33;1", "critical": "31;1", None: "2"}
 HEADER_EVERY = 20
 
@@ -102,7 +102,7 @@ def _columns(text: str) -> int:
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-HEADER = f"{'time':<8}{'nodes':>7}{'GPUs':>9}{'busy':>6}{'power':>10}   {'hottest':<22}health"
+HEADER = f"{'time':<8}{'nodes':>6}{'GPUs':>8}{'busy':>6}{'power':>9}  {'hottest':<21}health"
 
 
 def _sum(values: Iterator[float | None]) -> float | None:
@@ -125,21 +125,22 @@ def row(clock: str, look: Fleet, pen: Pen) -> str:
         key=lambda g: g.temperature_celsius or 0.0,
         default=None,
     )
-    hottest = f"{hot.temperature_celsius:.0f} °C  {hot.place}" if hot else "-"
+    hottest = f"{hot.temperature_celsius:.0f} °C {hot.place}" if hot else "-"
     counts = {level: sum(g.level == level for g in look.gpus.values()) for level in LEVELS}
     nodes = f"{sum(look.nodes.values())}/{len(look.nodes)}"
     gpus = f"{len(current)}/{len(look.gpus)}"
     share = f"{statistics.fmean(busy):.0%}" if busy else "-"
     power = _power(_sum(g.power_watts for g in current))
-    start = f"{clock:<8}{nodes:>7}{gpus:>9}{share:>6}{power:>10}   {hottest:<22}"
-    for words in (LEVELS, SHORT):
-        health = ", ".join(
+    start = f"{clock:<8}{nodes:>6}{gpus:>8}{share:>6}{power:>9}  {hottest:<21}"
+    health = ", ".join(
+        pen.paint(f"{n} {level}", COLOURS[level]) for level, n in counts.items() if n
+    )
+    if len(start) + _columns(health) > pen.width:
+        health = " ".join(
             pen.paint(f"{counts[level]} {word}", COLOURS[level])
-            for level, word in zip(LEVELS, words, strict=True)
+            for level, word in SHORT.items()
             if counts[level]
         )
-        if len(start) + _columns(health) <= pen.width:
-            break
     return start + (health or "-")
 
 
@@ -161,6 +162,10 @@ def changes(before: Fleet, after: Fleet, pen: Pen) -> Iterator[str]:
             yield f"{gpu.place}  {old.level or 'new'} → {state}{': ' if reasons else ''}{reasons}"
 
 
+def _gpus(count: int, kind: str = "") -> str:
+    return f"{count} {kind}{'GPU' if count == 1 else 'GPUs'}"
+
+
 def _facts(plan: Plan, folder: str) -> Iterator[tuple[str, str]]:
     yield "hub", f"{plan.http}   (agents push to {plan.grpc})"
     agents = []
@@ -169,7 +174,9 @@ def _facts(plan: Plan, folder: str) -> Iterator[tuple[str, str]]:
     if plan.simulated:
         first, last = plan.simulated[0], plan.simulated[-1]
         names = first.name if first is last else f"{first.name} … {last.name}"
-        agents.append(f"{names}: {first.gpus} simulated GPUs each, a sample every second")
+        agents.append(
+            f"{names}: {_gpus(first.gpus or 0, 'simulated ')} each, a sample every second"
+        )
     yield from (("" if i else "agents", text) for i, text in enumerate(agents))
     if plan.hours and plan.simulated:
         hours = "hour" if plan.hours == 1 else "hours"
@@ -206,7 +213,7 @@ def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen)
         ("changes as they come", f"curl -N {plan.http}/api/v1/stream"),
         ("all of it, to click", f"{plan.http}/docs"),
     ]
-    title = f": {len(look.gpus)} GPUs answer after {seconds:.1f} s, on loopback only"
+    title = f": {_gpus(len(look.gpus))} answer after {seconds:.1f} s, on loopback only"
     lines = [
         "",
         pen.paint("gpufleet demo", "1") + title,
