@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,12 @@ from gpufleet.alerting.health_extras import extras_of
 from gpufleet.proto.catalog import BY_NAME, SubjectKind, metrics, throttle_reason_names
 
 DEADLINE_SECONDS = 30.0
+
+_AVERAGED = frozenset(
+    BY_NAME[name].id for name in ("sm_active_ratio", "tensor_active_ratio", "dram_active_ratio")
+)
+_APART_SECONDS = 0.12
+"""NVML averages these between two looks, at least 100 ms apart; finding the GPUs was the first."""
 
 
 def take(
@@ -37,6 +44,8 @@ def _take(collector: Collector, node: str, clock: Clock) -> dict[str, Any]:
     try:
         facts = collector.node_facts()
         subjects = collector.subjects()
+        if collector.method == "nvml" and any(_AVERAGED & {*s.columns} for s in subjects):
+            clock.wait(threading.Event(), _APART_SECONDS)
         readings = {s.key: collector.read(s, slow=True) for s in subjects}
         listed = {s.key: tuple(collector.processes(s)) for s in subjects if s.kind == "gpu"}
         return document(node, clock.wall_ms(), collector.method, facts, subjects, readings, listed)
@@ -59,6 +68,8 @@ def document(
         if subject.kind == "mig":
             reading = readings.get(subject.key)
             entry = _subject(subject, reading, time_ms)
+            beside = processes.get(subject.parent, ())
+            entry["processes"] = [_process(p) for p in beside if p.subject_key == subject.key]
             children.setdefault(subject.parent, []).append(entry)
     gpus = []
     for subject in subjects:

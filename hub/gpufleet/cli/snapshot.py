@@ -29,7 +29,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = config.load(None, os.environ, {name: getattr(args, name) for name in names})
         simulation = collectors.Simulation(
-            settings.node, settings.gpus, settings.seed, settings.scenario
+            settings.node,
+            settings.gpus,
+            settings.seed,
+            settings.scenario,
+            reveal=settings.reveal,
         )
         collector = collectors.choose(settings.method, simulation, clock.wall_ms).collector
     except (config.ConfigError, CollectorUnavailable) as error:
