@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from gpufleet.hub import door
 from gpufleet.hub.fleet import Binding, Node, SubjectEntry
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch, Verdict
 from gpufleet.hub.store.write import EventRow
@@ -34,7 +33,8 @@ FUTURE_MS = 3_600_000
 MAX_EVENTS = 256
 MAX_PROCESSES = 4096
 MAX_LAYOUTS = 64
-MAX_JSON = 65_536
+MAX_FOREIGN_METRICS = 1024
+"""Metrics that the catalogue does not know, of one node while this hub runs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _METHODS = frozenset({"nvml", "bash", "sim"})
@@ -63,26 +63,6 @@ class Registration:
     clock_ms: int
 
 
-def _text(value: str, limit: int, what: str) -> str:
-    if len(value) > limit:
-        raise WireError(f"{what} is {len(value)} characters long; {limit} are allowed.")
-    return value.replace("\0", "")
-
-
-def _object(text: str, what: str) -> dict[str, Any]:
-    if len(text) > MAX_JSON:
-        raise WireError(f"{what} is {len(text)} bytes long; {MAX_JSON} are allowed.")
-    if not text:
-        return {}
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise WireError(f"{what} is not JSON.") from None
-    if not isinstance(value, dict):
-        raise WireError(f"{what} is not a JSON object.")
-    return value
-
-
 def check_hello(hello: pb.Hello, now_ms: int) -> Registration:
     """A hello within bounds; WireError names what is not."""
     if hello.protocol_minor < OLDEST_PROTOCOL_MINOR:
@@ -105,20 +85,18 @@ def check_hello(hello: pb.Hello, now_ms: int) -> Registration:
         raise WireError(f"The interval must be one of {allowed} s, not {hello.interval_ms} ms.")
     if hello.method not in _METHODS:
         raise WireError(f"The method {hello.method[:32]!r} is not one of nvml, bash, sim.")
-    if not 0 < hello.epoch < now_ms + (1 << 42):
-        raise WireError(f"The epoch {hello.epoch} of node {hello.node} is no time in milliseconds.")
     return Registration(
         name=hello.node,
         labels=dict(hello.labels),
-        machine_id=_text(hello.machine_id, 128, "The machine id"),
-        boot_id=_text(hello.boot_id, 128, "The boot id"),
-        agent_version=_text(hello.agent_version, 64, "The agent's version"),
+        machine_id=door.text(hello.machine_id, 128, "The machine id"),
+        boot_id=door.text(hello.boot_id, 128, "The boot id"),
+        agent_version=door.text(hello.agent_version, 64, "The agent's version"),
         method=hello.method,
-        methods=tuple(m for m in hello.methods if m in _METHODS) or (hello.method,),
+        methods=tuple(dict.fromkeys(m for m in hello.methods if m in _METHODS)) or (hello.method,),
         interval_ms=hello.interval_ms,
-        facts=_object(hello.facts_json, "The host's facts"),
-        epoch=hello.epoch,
-        clock_ms=hello.clock_ms,
+        facts=door.json_object(hello.facts_json, "The host's facts"),
+        epoch=door.epoch(hello.epoch, hello.node, now_ms),
+        clock_ms=door.time_ms(hello.clock_ms, "The agent's clock"),
     )
 
 
@@ -175,6 +153,13 @@ class Session:
     # Samples
 
     def _layout(self, layout: Layout) -> None:
+        foreign = self.log.foreign_metrics
+        foreign.update(i for ids in layout.metrics for i in ids if i not in self.core.fleet.rows)
+        if len(foreign) > MAX_FOREIGN_METRICS:
+            raise WireError(
+                f"Node {self.node.name} sends more than {MAX_FOREIGN_METRICS} metrics"
+                " that this hub does not know."
+            )
         if len(self._layouts) >= MAX_LAYOUTS:
             oldest = next(iter(self._layouts))
             del self._layouts[oldest]
@@ -197,6 +182,10 @@ class Session:
     async def _samples(self, message: pb.AgentMessage, wire: pb.Samples, *, live: bool) -> None:
         binding = await self._binding(wire.layout)
         samples = decode_samples(wire, binding.layout)
+        door.ticks(samples.ticks)
+        if message.seq:
+            door.epoch(message.epoch, self.node.name, self.core.now())
+            door.count(message.count, message.seq, len(samples.ticks))
         last = int(samples.ticks[-1])
         now = self.core.now()
         if last > now + FUTURE_MS:
@@ -247,9 +236,7 @@ class Session:
     async def _record(
         self, message: pb.AgentMessage, wire: pb.Samples, binding: Binding, samples: Samples
     ) -> None:
-        count = max(1, message.count)
-        if count != len(samples.ticks):
-            raise WireError(f"A message of {count} records holds {len(samples.ticks)} ticks.")
+        count = len(samples.ticks)
         verdict, known = self.log.judge(message.epoch, message.seq, count, message.gap)
         if verdict is Verdict.KNOWN:
             self.core.stats.known_records += count
@@ -319,10 +306,10 @@ class Session:
                     subject_id=0,
                     kind=subject.kind,
                     key=subject.key,
-                    index=subject.index,
-                    name=_text(subject.name, 256, "A GPU's name"),
-                    parent=_text(subject.parent, 256, "A parent's UUID"),
-                    facts=_object(subject.facts_json, f"The facts of {subject.key[:64]}"),
+                    index=_index(subject.index),
+                    name=door.text(subject.name, 256, "A GPU's name"),
+                    parent=door.text(subject.parent, 256, "A parent's UUID"),
+                    facts=door.json_object(subject.facts_json, f"The facts of {subject.key[:64]}"),
                 )
             )
         await self.core.inventory(self.node, entries)
@@ -330,11 +317,14 @@ class Session:
     async def _events(self, message: pb.AgentMessage) -> None:
         if len(message.events.events) > MAX_EVENTS:
             raise WireError(f"A message has more than {MAX_EVENTS} events.")
-        count = max(1, message.count)
+        if not message.seq:
+            return
+        door.epoch(message.epoch, self.node.name, self.core.now())
+        count = door.count(message.count, message.seq, len(message.events.events))
         verdict, _ = self.log.judge(message.epoch, message.seq, count, message.gap)
         if verdict is Verdict.JUMP:
             self._ask_again()
-        if verdict is not Verdict.TAKE or not message.seq:
+        if verdict is not Verdict.TAKE:
             return
         keys = [
             (event.subject_kind or "node", event.subject_key or self.node.name)
@@ -352,16 +342,16 @@ class Session:
             rows.append(
                 EventRow(
                     subject_id=owner,
-                    time_ms=event.time_ms,
+                    time_ms=door.time_ms(event.time_ms, "An event"),
                     node_id=self.node.node_id,
                     epoch=message.epoch,
                     seq=message.seq,
                     ordinal=ordinal,
-                    kind=_text(event.kind, 64, "An event's kind"),
+                    kind=door.text(event.kind, 64, "An event's kind"),
                     severity=event.severity,
                     code=event.code,
-                    message=_text(event.message, 2048, "An event's message"),
-                    data=_object(event.data_json, "An event's data"),
+                    message=door.text(event.message, 2048, "An event's message"),
+                    data=door.json_object(event.data_json, "An event's data"),
                 )
             )
         position = Position(message.epoch, message.seq)
@@ -373,11 +363,11 @@ class Session:
             if fault.state not in _FAULTS:
                 raise WireError(f"A fault has the unknown state {fault.state[:32]!r}.")
             faults[(fault.subject_kind, fault.subject_key)] = FaultView(
-                fault.state, fault.since_ms, _text(fault.sentence, 1024, "A fault's sentence")
+                fault.state, fault.since_ms, door.text(fault.sentence, 1024, "A fault's sentence")
             )
         self.core.fleet.set_faults(self.node, faults)
         self.node.hung_since_ms = status.hung_since_ms or None
-        self.node.sentence = _text(status.sentence, 1024, "The collector's sentence")
+        self.node.sentence = door.text(status.sentence, 1024, "The collector's sentence")
         self.node.dropped_ticks = status.dropped_ticks
 
     def _processes(self, message: pb.Processes) -> None:
@@ -390,11 +380,11 @@ class Session:
 
 def process_view(process: pb.Process) -> ProcessView:
     """One process as readers see it; empty texts mean not known."""
-    optional: Callable[[str], str | None] = lambda text: text[:256] or None  # noqa: E731
+    optional: Callable[[str], str | None] = lambda text: door.plain(text[:256]) or None  # noqa: E731
     return ProcessView(
-        gpu=process.subject_key,
+        gpu=door.plain(process.subject_key[:256]),
         pid=process.pid,
-        type=process.type[:8],
+        type=door.plain(process.type[:8]),
         start_ms=process.start_ms or None,
         user=optional(process.user),
         program=optional(process.program),
@@ -407,5 +397,11 @@ def process_view(process: pb.Process) -> ProcessView:
         container=optional(process.container),
         pod=optional(process.pod),
         job=optional(process.job),
-        arguments=process.arguments[:4096] or None,
+        arguments=door.plain(process.arguments[:4096]) or None,
     )
+
+
+def _index(index: int) -> int:
+    if index > door.MAX_INDEX:
+        raise WireError(f"An inventory lists a subject with index {index}.")
+    return index

@@ -105,6 +105,8 @@ class NodeLog:
     urgent: bool = False
     flushing: bool = False
     last_receipt_ms: int = 0
+    foreign_metrics: set[int] = field(default_factory=set)
+    """Ids beside the catalogue's that its layouts named."""
 
     def judge(self, epoch: int, seq: int, count: int, gap: bool) -> tuple[Verdict, int]:
         """The verdict on records seq-count+1 … seq, and how many of the first are known."""
