@@ -69,6 +69,8 @@ BROKEN: dict[str, tuple[Callable[[RawAgent], None], str]] = {
     ),
     "event_time": (lambda a: _say_event(a, time_ms=(1 << 63) - 1), "time"),
     "event_time_min": (lambda a: _say_event(a, time_ms=-1), "time"),
+    "event_kind": (lambda a: _say_event(a, subject_kind="galaxy", subject_key="x"), "kind"),
+    "event_key": (lambda a: _say_event(a, subject_kind="gpu", subject_key="G\n"), "control"),
     "event_data_deep": (lambda a: _say_event(a, data_json=DEEP), "nested"),
     "facts_deep": (lambda a: _facts(a, DEEP), "nested"),
     "index": (lambda a: _facts(a, "{}", index=(1 << 32) - 1), "index"),

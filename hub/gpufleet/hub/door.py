@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from gpufleet.hub.wire import WireError
+from gpufleet.hub.wire import WireError, check_subject
 
 MAX_JSON = 65_536
 MAX_DEPTH = 16
@@ -70,6 +70,12 @@ def time_ms(value: int, what: str) -> int:
     if not 0 <= value <= MAX_TIME_MS:
         raise WireError(f"{what} has a time that is not between the years 1970 and 9999: {value}.")
     return value
+
+
+def subject(kind: str, key: str) -> tuple[str, str]:
+    """The (kind, key) of a subject."""
+    check_subject(kind, key)
+    return kind, key
 
 
 def epoch(value: int, node: str, now_ms: int) -> int:

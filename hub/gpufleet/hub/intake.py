@@ -204,21 +204,25 @@ class Session:
 
     async def _refuse_future(self, message: pb.AgentMessage, ahead_ms: int) -> None:
         """Pass over records of the future, so that those behind them are not held up."""
+        if not message.seq:
+            return
+        (own,) = await self.core.subject_ids(self.node, [("node", self.node.name)])
         count = max(1, message.count)
         verdict, _ = self.log.judge(message.epoch, message.seq, count, message.gap)
-        if not message.seq or verdict is not Verdict.TAKE:
+        if verdict is Verdict.JUMP:
+            self._ask_again()
+        if verdict is not Verdict.TAKE:
             return
         rows: tuple[EventRow, ...] = ()
-        if not self._future_told:
+        if not self._future_told and own is not None:
             self._future_told = True
-            ids = await self.core.subject_ids(self.node, [("node", self.node.name)])
             text = (
                 f"A sample of node {self.node.name} lies {ahead_ms // 1000} s in the future and is"
                 " refused, as are those after it that do: set the node's clock."
             )
-            rows = tuple(
+            rows = (
                 EventRow(
-                    subject_id=subject_id,
+                    subject_id=own,
                     time_ms=self.core.now(),
                     node_id=self.node.node_id,
                     epoch=message.epoch,
@@ -227,9 +231,7 @@ class Session:
                     kind="future_ticks_refused",
                     severity="warning",
                     message=text,
-                )
-                for subject_id in ids
-                if subject_id is not None
+                ),
             )
         self._accept(EventBatch(Position(message.epoch, message.seq), rows), 0)
 
@@ -292,10 +294,7 @@ class Session:
         entries = []
         seen = set()
         for subject in inventory.subjects:
-            if subject.kind not in ("gpu", "mig", "node") or not 0 < len(subject.key) <= 256:
-                raise WireError("An inventory lists a subject without a kind and a key.")
-            if not subject.key.isprintable():
-                raise WireError("An inventory lists a key with control characters.")
+            door.subject(subject.kind, subject.key)
             if subject.kind == "node" and subject.key != self.node.name:
                 raise WireError("An inventory speaks for another node.")
             if (subject.kind, subject.key) in seen:
@@ -321,41 +320,47 @@ class Session:
             return
         door.epoch(message.epoch, self.node.name, self.core.now())
         count = door.count(message.count, message.seq, len(message.events.events))
-        verdict, _ = self.log.judge(message.epoch, message.seq, count, message.gap)
+        keys = [
+            door.subject(event.subject_kind or "node", event.subject_key or self.node.name)
+            for event in message.events.events
+        ]
+        *ids, own = await self.core.subject_ids(self.node, [*keys, ("node", self.node.name)])
+        # Judged only now: while this stream waited, a newer one may have brought the same records.
+        verdict, known = self.log.judge(message.epoch, message.seq, count, message.gap)
         if verdict is Verdict.JUMP:
             self._ask_again()
         if verdict is not Verdict.TAKE:
             return
-        keys = [
-            (event.subject_kind or "node", event.subject_key or self.node.name)
-            for event in message.events.events
-        ]
-        ids = await self.core.subject_ids(self.node, keys)
-        own = await self.core.subject_ids(self.node, [("node", self.node.name)])
-        rows = []
-        for ordinal, (event, subject_id) in enumerate(zip(message.events.events, ids, strict=True)):
-            if event.severity not in _SEVERITIES:
-                raise WireError(f"An event has the unknown severity {event.severity[:32]!r}.")
-            owner = subject_id if subject_id is not None else own[0]
-            if owner is None:
-                continue
-            rows.append(
-                EventRow(
-                    subject_id=owner,
-                    time_ms=door.time_ms(event.time_ms, "An event"),
-                    node_id=self.node.node_id,
-                    epoch=message.epoch,
-                    seq=message.seq,
-                    ordinal=ordinal,
-                    kind=door.text(event.kind, 64, "An event's kind"),
-                    severity=event.severity,
-                    code=event.code,
-                    message=door.text(event.message, 2048, "An event's message"),
-                    data=door.json_object(event.data_json, "An event's data"),
-                )
+        first = message.seq - count + 1
+        rows = tuple(
+            self._event_row(event, subject_id if subject_id is not None else own, at)
+            for at, event, subject_id in zip(
+                (Position(message.epoch, first + i) for i in range(count)),
+                message.events.events,
+                ids,
+                strict=True,
             )
-        position = Position(message.epoch, message.seq)
-        self._accept(EventBatch(position, tuple(rows)), count)
+        )
+        self._accept(EventBatch(Position(message.epoch, message.seq), rows[known:]), count - known)
+
+    def _event_row(self, event: pb.Event, subject_id: int | None, at: Position) -> EventRow:
+        """The row of one event: each is a record of its own, however many came in one message."""
+        if event.severity not in _SEVERITIES:
+            raise WireError(f"An event has the unknown severity {event.severity[:32]!r}.")
+        assert subject_id is not None  # a node may always speak for itself
+        return EventRow(
+            subject_id=subject_id,
+            time_ms=door.time_ms(event.time_ms, "An event"),
+            node_id=self.node.node_id,
+            epoch=at.epoch,
+            seq=at.seq,
+            ordinal=0,
+            kind=door.text(event.kind, 64, "An event's kind"),
+            severity=event.severity,
+            code=event.code,
+            message=door.text(event.message, 2048, "An event's message"),
+            data=door.json_object(event.data_json, "An event's data"),
+        )
 
     def _status(self, status: pb.CollectorStatus) -> None:
         faults = {}

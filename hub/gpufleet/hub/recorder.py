@@ -124,6 +124,8 @@ class NodeLog:
 
     def add(self, batch: Batch) -> None:
         """Take a batch that ``judge`` said to take."""
+        if batch.position.epoch != self.received.epoch:
+            self.last_tick = 0
         if isinstance(batch, SampleBatch):
             self.last_tick = batch.last_tick
             self.pending_ticks += batch.count

@@ -57,10 +57,7 @@ def decode_layout(message: pb.Layout) -> Layout:
     subjects = tuple((s.kind, s.key) for s in message.subjects)
     metrics = tuple(tuple(s.metrics) for s in message.subjects)
     for (kind, key), ids in zip(subjects, metrics, strict=True):
-        if kind not in _KINDS or not 0 < len(key) <= 256:
-            raise WireError(f"A layout names a subject of unknown kind {kind[:32]!r}.")
-        if not key.isprintable():
-            raise WireError("A layout names a key with control characters.")
+        check_subject(kind, key)
         if len(ids) > MAX_METRICS or len(set(ids)) != len(ids) or 0 in ids:
             raise WireError(f"The layout's columns of {key[:64]!r} repeat or are too many.")
     if len(set(subjects)) != len(subjects):
@@ -69,6 +66,14 @@ def decode_layout(message: pb.Layout) -> Layout:
     if columns > MAX_COLUMNS:
         raise WireError(f"A layout has {columns} columns; {MAX_COLUMNS} are allowed.")
     return Layout(message.id, subjects, metrics, columns)
+
+
+def check_subject(kind: str, key: str) -> None:
+    """A kind that there is, and a key that SQL and labels can hold."""
+    if kind not in _KINDS or not 0 < len(key) <= 256:
+        raise WireError(f"A subject has the unknown kind {kind[:32]!r} or no proper key.")
+    if not key.isprintable():
+        raise WireError("A subject's key has control characters.")
 
 
 def unpack_samples(data: bytes) -> pb.Samples:
