@@ -108,9 +108,11 @@ class Session:
         self.registration = registration
         self.node = node
         self.log = log
-        self.outgoing: asyncio.Queue[pb.HubMessage | None] = asyncio.Queue()
-        """What the hub says; ``None`` ends the stream."""
-        self.superseded = False
+        self.outgoing: asyncio.Queue[pb.HubMessage] = asyncio.Queue()
+        """What the hub says."""
+        self.ended = asyncio.Event()
+        self.ending = ("", "")
+        """With which gRPC status and sentence the hub ended the stream, if it did."""
         self._layouts: dict[int, Layout] = {}
         self._bindings: dict[int, Binding] = {}
         self._live_layout: int | None = None
@@ -119,11 +121,21 @@ class Session:
         self._skew_since = 0
         self._future_told = False
 
+    def end(self, status: str, sentence: str) -> None:
+        """End the stream from the hub's side."""
+        if not self.ended.is_set():
+            self.ending = status, sentence
+            self.ended.set()
+
     async def handle(self, message: pb.AgentMessage) -> None:
         """Apply one message; WireError refuses the stream."""
-        now_mono = self.core.mono()
-        self.node.last_receipt_mono = now_mono
+        self.node.last_receipt_mono = self.core.mono()
         self.node.last_receipt_ms = self.core.now()
+        await self._apply(message)
+        if message.seq:
+            await self.core.admit()
+
+    async def _apply(self, message: pb.AgentMessage) -> None:
         match message.WhichOneof("body"):
             case "samples":
                 await self._samples(message, message.samples, live=True)
@@ -192,7 +204,7 @@ class Session:
             await self._refuse_future(message, last - now)
             return
         if message.seq:
-            await self._record(message, wire, binding, samples)
+            self._record(message, wire, binding, samples)
         if live:
             if self._live_layout != wire.layout:
                 self._live_layout = wire.layout
@@ -235,7 +247,7 @@ class Session:
             )
         self._accept(EventBatch(Position(message.epoch, message.seq), rows), 0)
 
-    async def _record(
+    def _record(
         self, message: pb.AgentMessage, wire: pb.Samples, binding: Binding, samples: Samples
     ) -> None:
         count = len(samples.ticks)
@@ -259,7 +271,6 @@ class Session:
             last_tick=int(samples.ticks[-1]),
         )
         self._accept(batch, batch.count)
-        await self.core.admit()
 
     def _accept(self, batch: SampleBatch | EventBatch, count: int) -> None:
         self._asked_after = None
