@@ -127,9 +127,9 @@ class Registrar:
                 f"This node named more than {MAX_NEW_SUBJECTS} new subjects: no more are taken"
                 " until the hub is started again."
             )
-        self._new_of_node[node_id] += new
         if changed:
             await self._wish(None, changed)
+        self._new_of_node[node_id] += new
         return {(e.kind, e.key): self._subjects[(e.kind, e.key)].id for e in entries}
 
     def _unchanged(self, facts: SubjectFacts) -> bool:
