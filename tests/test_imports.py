@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "proto": set(),
     "alerting": set(),
     "client": set(),
-    "agent": {"proto", "alerting.health"},
+    "agent": {"proto", "alerting.health", "alerting.health_extras"},
     "hub": {"proto", "alerting", "client"},
     "tui": {"client"},
     "desktop": {"client"},
@@ -29,6 +29,7 @@ HEAVY = {"numpy", "asyncio", "pydantic", "sqlalchemy", "fastapi", "uvicorn", "al
 FORBIDDEN: dict[str, set[str]] = {
     "agent": HEAVY,
     "alerting.health": HEAVY,
+    "alerting.health_extras": HEAVY,
     "client": HEAVY - {"asyncio"},
     "proto": HEAVY,
     "alerting": HEAVY - {"numpy"},

@@ -1,6 +1,8 @@
-"""history-read: a day of one GPU at 1 s, stored, merged and read as points of a chart.
+"""history: days of GPUs at 1 s through the ordinary writes, with time sped up, then read back.
 
-Exit status 1 when what is read differs from numpy on the same buckets.
+Minute after minute is flushed, hours are merged and what is old is forgotten, as a hub does it.
+Prints what it cost, the size on disk by table, and how long questions over 1 h to 2 y take.
+Exit status 1 when the last day read back differs from numpy on the same buckets.
 """
 
 from __future__ import annotations
@@ -10,31 +12,42 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy.exc import OperationalError
 
-from gpufleet.hub.store.database import Database, open_database
+from gpufleet.hub.store.database import Database, migrate, open_database
 from gpufleet.hub.store.grid import minute_chunks
+from gpufleet.hub.store.groups import By, query_groups, query_top
 from gpufleet.hub.store.history import Request, query_history
-from gpufleet.hub.store.merge import GRACE_MS, merge_some
-from gpufleet.hub.store.tables import HOUR_MS
+from gpufleet.hub.store.merge import GRACE_MS
+from gpufleet.hub.store.registry import NodeFacts, SubjectFacts, register_nodes, register_subjects
+from gpufleet.hub.store.retention import Retention, stored_bytes
+from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS
+from gpufleet.hub.store.upkeep import Upkeep
 from gpufleet.hub.store.write import NodeFlush, write_flushes
-from gpufleet.proto.catalog import BY_NAME
+from gpufleet.proto.catalog import BY_NAME, Kind
 
-START = 472_222 * HOUR_MS
-SUBJECT = 1
-REPEATS = 30
+START = 472_224 * HOUR_MS
+DAY_MS = 24 * HOUR_MS
+DAY_SECONDS = 86_400
+REPEATS = 20
+POWER = BY_NAME["power_watts"]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench history", description=__doc__)
-    parser.add_argument("--hours", type=int, default=24, help="hours that are read (24)")
+    parser.add_argument("--days", type=int, default=30, help="days that are written (30)")
+    parser.add_argument("--gpus", type=int, default=8, help="GPUs of the one node (8)")
     parser.add_argument("--points", type=int, default=500, help="points at most (500)")
+    parser.add_argument("--max-bytes", type=int, help="bound of the whole database (none)")
+    parser.add_argument("--database", help="URL of an empty database (a temporary SQLite file)")
     args = parser.parse_args()
-    if not 1 <= args.hours <= 360 or not 1 <= args.points <= 20_000:
-        parser.error("1 to 360 hours can be read, as 1 to 20000 points")
+    if not 1 <= args.days <= 400 or not 1 <= args.gpus <= 16 or not 1 <= args.points <= 20_000:
+        parser.error("1 to 400 days of 1 to 16 GPUs can be written, and read as 1 to 20000 points")
     return args
 
 
@@ -109,65 +122,165 @@ def training(count: int, seed: int = 1) -> NDArray[np.int64]:
     )
 
 
-def _store(database: Database, values: NDArray[np.int64]) -> None:
-    ticks = START + 1000 * np.arange(len(values))
-    ids = [BY_NAME[name].id for name in COLUMNS]
-    began = time.process_time()
-    chunks = minute_chunks([SUBJECT], ticks, values, None, None, [ids])
-    encoded = time.process_time()
+Values = NDArray[np.int64]
+
+
+def _day(number: int, gpus: int, before: list[Values]) -> list[Values]:
+    """A day of each GPU; counters go on from the day before."""
+    days = []
+    for gpu in range(gpus):
+        values = training(DAY_SECONDS, seed=1000 * gpu + number)
+        if before:
+            for place, name in enumerate(COLUMNS):
+                if BY_NAME[name].kind is Kind.COUNTER:
+                    values[:, place] += before[gpu][-1, place] - values[0, place]
+        days.append(values)
+    return days
+
+
+def _register(database: Database, gpus: int) -> tuple[int, list[int]]:
     with database.writing() as connection:
-        write_flushes(connection, [NodeFlush(1, 1, 1, START, chunks)])
-    written = time.process_time()
-    size = sum(len(part.chunk.data) for part in chunks)
+        (node,) = register_nodes(connection, [NodeFacts("bench", {"rack": "1"})], START)
+        facts = [SubjectFacts("gpu", f"GPU-{n}", node.id, n, "H100") for n in range(gpus)]
+        return node.id, [record.id for record in register_subjects(connection, facts, START)]
+
+
+def _write(database: Database, args: argparse.Namespace) -> tuple[list[int], list[Values]]:
+    """All days, minute by minute; ids of the GPUs, and their last day."""
+    node_id, ids = _register(database, args.gpus)
+    upkeep = Upkeep(database, Retention(max_bytes=args.max_bytes))
+    layout = [[BY_NAME[name].id for name in COLUMNS]] * args.gpus
+    encode = write = care = 0.0
+    slowest = 0.0
+    days: list[Values] = []
+    for number in range(args.days):
+        days = _day(number, args.gpus, days)
+        whole = np.concatenate(days, axis=1)
+        for first in range(0, DAY_SECONDS, 60):
+            start = START + number * DAY_MS + first * 1000
+            began = time.process_time()
+            ticks = start + 1000 * np.arange(60)
+            rows = whole[first : first + 60]
+            chunks = minute_chunks(ids, ticks, rows, None, None, layout, 1000)
+            encoded = time.process_time()
+            seq = (start - START) // 1000 + 60
+            with database.writing() as connection:
+                write_flushes(connection, [NodeFlush(node_id, 1, seq, start, chunks)])
+            written = time.process_time()
+            clock = time.perf_counter()
+            upkeep.turn(start + MINUTE_MS + GRACE_MS)
+            slowest = max(slowest, time.perf_counter() - clock)
+            encode += encoded - began
+            write += written - encoded
+            care += time.process_time() - written
+    end_ms = START + args.days * DAY_MS
+    for minute in range(60):  # what an idle hub does in its next minutes
+        upkeep.turn(end_ms + GRACE_MS + minute)
+    turns = args.days * 1440
+    each = turns * args.gpus
     print(
-        f"one GPU alone: encode {(encoded - began) / values.size * 1e9:.0f} ns a value, "
-        f"write {(written - encoded) / len(chunks) * 1e6:.0f} us of CPU a chunk"
+        f"written: {args.days} days of {args.gpus} GPUs x {len(COLUMNS)} metrics at 1 s; CPU: "
+        f"encode and sum up {encode / each * 1e6:.0f} us a GPU's minute, write "
+        f"{write / turns * 1e3:.2f} ms a flush of {args.gpus} GPUs, merge and forget "
+        f"{care / turns * 1e3:.2f} ms a turn, the longest {slowest * 1e3:.0f} ms"
     )
-    print(f"minute chunks: {size / values.size:.3f} B a value")
-    began = time.process_time()
-    while merge_some(database, START + len(values) * 1000 + GRACE_MS):
-        pass
-    hours = max(1, len(values) // 3600)
-    print(f"merge: {(time.process_time() - began) / hours * 1e3:.1f} ms of CPU a subject and hour")
+    return ids, days
+
+
+def _sizes(database: Database) -> None:
     with database.reading() as connection:
-        merged = connection.exec_driver_sql("SELECT sum(length(data)) FROM samples").scalar()
-    print(f"hour chunks: {(merged or 0) / values.size:.3f} B a value")
+        print(f"in all: {stored_bytes(connection) / 1e6:.1f} MB in use")
+        for name in ("samples", "minutes", "hours"):
+            rows = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
+            if database.is_postgresql:
+                query = f"SELECT pg_total_relation_size('{name}')"
+            else:
+                query = (
+                    "SELECT sum(pgsize) FROM dbstat WHERE name IN "
+                    f"(SELECT name FROM sqlite_master WHERE tbl_name = '{name}')"
+                )
+            size = connection.exec_driver_sql(query).scalar_one() or 0
+            each = f", {size / rows:.0f} B a row" if rows else ""
+            print(f"  {name}: {size / 1e6:.1f} MB, {rows} rows{each}")
+        ticks = connection.exec_driver_sql("SELECT sum(count) FROM samples").scalar() or 0
+        data = connection.exec_driver_sql("SELECT sum(length(data)) FROM samples").scalar() or 0
+        print(f"  samples: {int(data) / (int(ticks) * len(COLUMNS)):.3f} B a value")
+
+
+def _timed(label: str, question: Callable[[], str]) -> None:
+    times = []
+    answer = ""
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        answer = question()
+        times.append(time.perf_counter() - began)
+    print(
+        f"{label}: median {statistics.median(times) * 1e3:.1f} ms, worst "
+        f"{max(times) * 1e3:.1f} ms ({answer})"
+    )
+
+
+def _ask(database: Database, ids: list[int], end_ms: int, points: int) -> None:
+    ranges = (("1 h", HOUR_MS), ("24 h", DAY_MS), ("15 d", 15 * DAY_MS), ("2 y", 730 * DAY_MS))
+    several = [BY_NAME[n] for n in ("power_watts", "temperature_celsius", "utilization_ratio")]
+    for name, span in ranges:
+        start_ms = end_ms - span
+
+        def one(start_ms: int = start_ms) -> str:
+            found = query_history(database, [Request(ids[0], POWER)], start_ms, end_ms, points)
+            return f"{len(found.series[0].points.n)} points of {found.step_ms // 1000} s"
+
+        def many(start_ms: int = start_ms) -> str:
+            wanted = [Request(each, metric) for each in ids for metric in several]
+            found = query_history(database, wanted, start_ms, end_ms, points)
+            return f"{len(found.series)} series"
+
+        def fleet(start_ms: int = start_ms) -> str:
+            found = query_groups(database, POWER, By.NODE, start_ms, end_ms, points)
+            return f"{len(found.times_ms)} points of {found.step_ms // 1000} s"
+
+        def top(start_ms: int = start_ms) -> str:
+            return f"{len(query_top(database, POWER, 'avg', start_ms, end_ms, 10))} GPUs"
+
+        _timed(f"{name} of one metric of one GPU", one)
+        _timed(f"{name} of three metrics of every GPU", many)
+        _timed(f"{name} of the node", fleet)
+        _timed(f"{name}, top 10", top)
+
+
+def _check(database: Database, gpu: int, day: Values, end_ms: int, points: int) -> bool:
+    """The last day of one GPU is what numpy says."""
+    start_ms = end_ms - DAY_MS
+    found = query_history(database, [Request(gpu, POWER)], start_ms, end_ms, points)
+    read = found.series[0].points
+    watts = day[:, COLUMNS.index(POWER.name)] / POWER.divisor
+    starts = np.maximum(read.times_ms - start_ms, 0) // 1000
+    average = np.add.reduceat(watts, starts) / np.diff(starts, append=len(watts))
+    return np.allclose(read.columns["avg"], average, rtol=1e-12) and np.array_equal(
+        read.columns["max"], np.maximum.reduceat(watts, starts)
+    )
 
 
 def main() -> int:
     args = _arguments()
-    metric = BY_NAME["power_watts"]
-    values = training(args.hours * 3600)
-    end_ms = START + args.hours * HOUR_MS
+    end_ms = START + args.days * DAY_MS
     with tempfile.TemporaryDirectory() as folder:
-        database = open_database(f"sqlite:///{Path(folder) / 'bench.db'}")
+        url = args.database or f"sqlite:///{Path(folder) / 'bench.db'}"
+        migrate(url)
+        database = open_database(url)
         try:
-            _store(database, values)
-            times = []
-            for _ in range(REPEATS):
-                began = time.perf_counter()
-                answer = query_history(
-                    database, [Request(SUBJECT, metric)], START, end_ms, args.points
-                )
-                times.append(time.perf_counter() - began)
+            ids, last = _write(database, args)
+            try:
+                _sizes(database)
+            except OperationalError as error:
+                print(f"sizes by table are not known: {error}", file=sys.stderr)
+            _ask(database, ids, end_ms, args.points)
+            if _check(database, ids[0], last[0], end_ms, args.points):
+                return 0
         finally:
             database.close()
-    points = answer.series[0].points
-    print(
-        f"history-read: {args.hours} h of {metric.name} at 1 s as {len(points.n)} points of "
-        f"{answer.step_ms // 1000} s: median {statistics.median(times) * 1e3:.1f} ms, "
-        f"worst {max(times) * 1e3:.1f} ms"
-    )
-    watts = values[:, COLUMNS.index(metric.name)] / metric.divisor
-    starts = np.maximum(points.times_ms - START, 0) // 1000
-    average = np.add.reduceat(watts, starts) / np.diff(starts, append=len(watts))
-    if not (
-        np.allclose(points.columns["avg"], average, rtol=1e-12)
-        and np.array_equal(points.columns["max"], np.maximum.reduceat(watts, starts))
-    ):
-        print("the points are not those of numpy on the same buckets", file=sys.stderr)
-        return 1
-    return 0
+    print("the points are not those of numpy on the same buckets", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -191,7 +191,10 @@ def test_resend_after_goes_back_and_doubles_nothing(tmp_path: Path, hub: HubDoub
     assert hub.samples == samples_of(journal_of(tmp_path))
 
 
-def test_collect_is_answered_with_the_newest_document(tmp_path: Path, hub: HubDouble) -> None:
+def test_collect_is_answered_with_the_newest_document(
+    tmp_path: Path, hub: HubDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
     with running_agent(settings(tmp_path, hub.address)):
         until(lambda: len(hub.samples) >= 6, "samples arrive")
         for number, (method, key) in enumerate(
@@ -206,7 +209,7 @@ def test_collect_is_answered_with_the_newest_document(tmp_path: Path, hub: HubDo
     assert [gpu["uuid"] for gpu in document["gpus"]] == ["b"]
     assert document["gpus"][0]["dynamic"]["power_watts"] > 99
     assert unknown.error == "This node has no GPU x that scripted sees."
-    assert bash.error.startswith("Method bash is not in this version")
+    assert bash.error.startswith("There is no nvidia-smi on the PATH")
     assert len(json.loads(sim.document_json)["gpus"]) == 3
 
 

@@ -62,14 +62,13 @@ def test_a_second_agent_on_the_same_state_folder_refuses_in_a_sentence(tmp_path:
         )
     assert second.returncode == 1
     last = second.stderr.splitlines()[-1]
-    assert last.startswith("Another agent already uses the state folder")
+    assert last.startswith("gpufleet agent: Another agent already uses the state folder")
     assert "Traceback" not in second.stderr
 
 
 def test_wrong_settings_end_with_two_and_one_sentence(tmp_path: Path) -> None:
     for more, sentence in (
         (("--interval", "3"), "--interval must be one of"),
-        (("--method", "bash"), "Method bash is not in this version"),
         (("--scenario", "nonsense"), "nonsense"),
         (("--hub", "8.8.8.8:9556"), "--hub must be on loopback"),
     ):
@@ -174,9 +173,10 @@ def test_snapshot_without_a_way_to_read_says_so_and_prints_nothing() -> None:
         command("snapshot", "--method", "bash"),
         capture_output=True,
         text=True,
-        env=environment(),
+        env={**environment(), "PATH": "/nonexistent"},
         timeout=60,
         check=False,
     )
     assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("gpufleet snapshot: There is no nvidia-smi on the PATH")
     assert len(run.stderr.splitlines()) == 1

@@ -276,3 +276,14 @@ def test_promtool_finds_nothing_to_say(fleet: FleetBuilder) -> None:
         check=False,
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_info_follows_facts_that_change() -> None:
+    exposition = Exposition()
+    for serial in ("one", "two"):
+        builder = FleetBuilder()
+        builder.node("n")
+        builder.gpu("n", 0, uuid="GPU-1", facts={"serial": serial})
+        text = exposition.render(Table(builder.snapshot())).decode()
+        [(labels, _)] = named(series(text), "gpufleet_gpu_info")
+        assert labels["serial"] == serial

@@ -48,7 +48,8 @@ def test_the_newest_migration_is_the_programs_revision() -> None:
 
 
 def test_history_tables_can_be_partitioned() -> None:
-    for table, time in ((tables.samples, "start"), (tables.events, "time_ms")):
+    for table in (tables.samples, tables.minutes, tables.hours, tables.events):
+        time = "time_ms" if table is tables.events else "start"
         assert [column.name for column in table.primary_key][:2] == ["subject_id", time]
         assert not table.foreign_keys
         assert not any(index.unique for index in table.indexes)

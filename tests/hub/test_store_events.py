@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import HistoryError
 from gpufleet.hub.store.events import query_events
 from gpufleet.hub.store.write import EventRow
-from support.stored import HOUR, flush, temporary_database
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with temporary_database(tmp_path) as opened:
-        yield opened
+from support.stored import HOUR, flush
 
 
 def event(

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.registry import (
     NodeFacts,
@@ -16,13 +11,7 @@ from gpufleet.hub.store.registry import (
     register_nodes,
     register_subjects,
 )
-from support.stored import HOUR, flush, temporary_database
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with temporary_database(tmp_path) as opened:
-        yield opened
+from support.stored import HOUR, flush
 
 
 def test_nodes_get_ids_in_the_order_asked_for(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What is current and needs no acknowledgement: facts, status, processes. The newest counts."""
+"""What is current and needs no acknowledgement: the newest facts, status, processes, details."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Current:
     inventory: pb.Inventory | None = None
     status: pb.CollectorStatus | None = None
     processes: pb.Processes | None = None
+    details: pb.Details | None = None
 
 
 class Board:
@@ -44,6 +45,10 @@ class Board:
     def show_processes(self, processes: pb.Processes) -> None:
         """The node's process list."""
         self._show(replace(self.current, processes=processes))
+
+    def show_details(self, details: pb.Details) -> None:
+        """What is known of every subject beside metrics."""
+        self._show(replace(self.current, details=details))
 
     def _show(self, current: Current) -> None:
         self.current = current

@@ -16,6 +16,19 @@ def compact_json(value: Mapping[str, Json]) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def details_message(
+    kinds: Mapping[str, str], details: Mapping[str, Mapping[str, Json]]
+) -> pb.Details:
+    """Detail documents by subject key; ``kinds`` names the kind of each key."""
+    return pb.Details(
+        details=[
+            pb.SubjectDetail(subject_kind=kinds[key], subject_key=key, json=compact_json(detail))
+            for key, detail in details.items()
+            if key in kinds
+        ]
+    )
+
+
 def position_message(position: Position) -> pb.Position:
     return pb.Position(epoch=position.epoch, seq=position.seq)
 

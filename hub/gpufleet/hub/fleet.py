@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet.hub.views import FaultView, HealthView, NodeView, ProcessView, Snapshot, SubjectView
+from gpufleet.hub.views import (
+    FaultView,
+    HealthView,
+    NodeView,
+    ProcessView,
+    Snapshot,
+    SubjectView,
+    XidView,
+)
 from gpufleet.hub.wire import Layout, Samples
 from gpufleet.proto import catalog
 
@@ -140,11 +148,15 @@ class Fleet:
         """Slot → the node that speaks for it."""
         self.faults: dict[int, str] = {}
         """Slot → state of its fault."""
+        self.details: dict[int, Mapping[str, Any]] = {}
+        """Slot → its detail document."""
         self.slot_of_id: dict[int, int] = {}
         self.processes: dict[str, tuple[ProcessView, ...]] = {}
         self.processes_time_ms: dict[str, int] = {}
         self.version = 0
         self.generation = 0
+        self.xids: Mapping[int, Mapping[int, XidView]] = {}
+        """Subject id → Xid → how often and when; replaced whole."""
         """Grows when any subject's view changed."""
         self.dirty = False
         self._snapshot: Snapshot | None = None
@@ -219,6 +231,7 @@ class Fleet:
         self.is_gpu[slot] = False
         self.owner.pop(slot, None)
         self.faults.pop(slot, None)
+        self.details.pop(slot, None)
 
     def _grow(self) -> None:
         extra = self.capacity
@@ -334,6 +347,11 @@ class Fleet:
             self.values[row, slot] = np.nan if health.level is None else health.level
             self.dirty = True
 
+    def set_detail(self, slot: int, detail: Mapping[str, Any]) -> None:
+        """Replace what is known of a subject beside metrics."""
+        self.details[slot] = detail
+        self.dirty = True
+
     def set_processes(self, node: Node, processes: Iterable[ProcessView], time_ms: int) -> None:
         """Replace a node's process list."""
         self.processes[node.name] = tuple(processes)
@@ -400,5 +418,7 @@ class Fleet:
             slots=self._slot_map[1],
             processes=MappingProxyType(dict(self.processes)),
             processes_time_ms=MappingProxyType(dict(self.processes_time_ms)),
+            xids=self.xids,
+            details=MappingProxyType(dict(self.details)),
         )
         return self._snapshot

@@ -15,19 +15,18 @@ import numpy as np
 from gpufleet.hub.core import Core
 from gpufleet.hub.fleet import Binding
 from gpufleet.hub.recorder import Batch, EventBatch, NodeLog, SampleBatch
-from gpufleet.hub.store import merge
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.grid import SubjectSamples, minute_chunks
 from gpufleet.hub.store.health import write_histories
+from gpufleet.hub.store.retention import Retention
+from gpufleet.hub.store.upkeep import Upkeep
 from gpufleet.hub.store.write import EventRow, NodeFlush, write_flushes
 
 PERIOD_SECONDS = 1.0
 MAX_RETRY_SECONDS = 15.0
 MAX_NODES = 64
 """Nodes in one transaction at most, so that none takes long."""
-MERGE_BUDGET = 16
-"""Subjects whose hour is merged between two rounds of flushes."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +36,7 @@ class _Part:
     """What of one node goes into a transaction."""
 
     name: str
+    interval_ms: int
     log: NodeLog
     batches: list[Batch]
 
@@ -55,12 +55,19 @@ _NOTHING = _Extra([], {})
 class Flusher:
     """Writes in the one writer thread; everything else happens on the event loop."""
 
-    def __init__(self, core: Core, database: Database, writer: Executor) -> None:
+    def __init__(
+        self,
+        core: Core,
+        database: Database,
+        writer: Executor,
+        retention: Retention | None = None,
+    ) -> None:
         self._core = core
         self._database = database
         self._writer = writer
+        self._upkeep = Upkeep(database, retention or Retention())
         self._stopped = False
-        self._merge_trouble = ""
+        self._upkeep_trouble = ""
         self._turn = asyncio.Lock()
 
     def stop(self) -> None:
@@ -76,7 +83,7 @@ class Flusher:
                 return
             if await self.flush():
                 pause = PERIOD_SECONDS
-                await self._merge()
+                await self._keep_up()
             else:
                 pause = min(pause * 2, MAX_RETRY_SECONDS)
 
@@ -120,7 +127,7 @@ class Flusher:
             log = self._core.logs[node.node_id]
             count = len(log.pending) if everything and not log.flushing else log.due(now)
             if count:
-                parts.append(_Part(name, log, log.take(count)))
+                parts.append(_Part(name, node.interval_ms, log, log.take(count)))
         return parts
 
     async def _commit(self, parts: list[_Part], extra: _Extra) -> bool:
@@ -177,7 +184,7 @@ class Flusher:
             )
 
     def _write(self, parts: Sequence[_Part], extra: _Extra) -> int:
-        flushes = [node_flush(part.log, part.batches) for part in parts]
+        flushes = [node_flush(part.log, part.batches, part.interval_ms) for part in parts]
         if extra.events:
             flushes.append(NodeFlush(0, 0, 0, 0, (), tuple(extra.events)))
         with self._database.writing() as connection:
@@ -185,23 +192,20 @@ class Flusher:
             write_histories(connection, extra.histories)
         return sum(len(flush.chunks) for flush in flushes)
 
-    async def _merge(self) -> None:
-        """A bounded piece of merging past hours, between flushes."""
+    async def _keep_up(self) -> None:
+        """A bounded piece of merging and forgetting, between flushes."""
         loop = asyncio.get_running_loop()
-        now = self._core.now()
         try:
-            await loop.run_in_executor(
-                self._writer, lambda: merge.merge_some(self._database, now, MERGE_BUDGET)
-            )
+            await loop.run_in_executor(self._writer, self._upkeep.turn, self._core.now())
         except StoreError as error:
-            _log.error("merging failed, it is tried again: %s", error)
-        except Exception as error:  # merging can wait, flushing can't
-            if self._merge_trouble != repr(error):
-                self._merge_trouble = repr(error)
-                _log.exception("a chunk of an hour cannot be made")
+            _log.error("upkeep of the database failed, it is tried again: %s", error)
+        except Exception as error:  # upkeep can wait, flushing can't
+            if self._upkeep_trouble != repr(error):
+                self._upkeep_trouble = repr(error)
+                _log.exception("upkeep of the database cannot be done")
 
 
-def node_flush(log: NodeLog, batches: Sequence[Batch]) -> NodeFlush:
+def node_flush(log: NodeLog, batches: Sequence[Batch], interval_ms: int) -> NodeFlush:
     """The rows that batches of one node become."""
     chunks: list[SubjectSamples] = []
     events: list[EventRow] = []
@@ -210,7 +214,7 @@ def node_flush(log: NodeLog, batches: Sequence[Batch]) -> NodeFlush:
         run_batches = list(run)
         samples = [batch for batch in run_batches if isinstance(batch, SampleBatch)]
         if samples:
-            chunks.extend(_chunks(samples[0].binding, samples))
+            chunks.extend(_chunks(samples[0].binding, samples, interval_ms))
         for batch in run_batches:
             if isinstance(batch, EventBatch):
                 events.extend(batch.events)
@@ -225,7 +229,9 @@ def node_flush(log: NodeLog, batches: Sequence[Batch]) -> NodeFlush:
     )
 
 
-def _chunks(binding: Binding, batches: Sequence[SampleBatch]) -> Iterable[SubjectSamples]:
+def _chunks(
+    binding: Binding, batches: Sequence[SampleBatch], interval_ms: int
+) -> Iterable[SubjectSamples]:
     """Minute chunks of batches in one layout and one epoch."""
     for _, run in groupby(batches, key=lambda batch: batch.position.epoch):
         samples = [batch.samples() for batch in run]
@@ -258,4 +264,4 @@ def _chunks(binding: Binding, batches: Sequence[SampleBatch]) -> Iterable[Subjec
             metrics = [m for m, i in zip(metrics, subject_ids, strict=True) if i is not None]
         ids = [i for i in subject_ids if i is not None]
         if ids:
-            yield from minute_chunks(ids, ticks, values, present, taken, metrics)
+            yield from minute_chunks(ids, ticks, values, present, taken, metrics, interval_ms)

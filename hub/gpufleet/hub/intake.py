@@ -22,6 +22,7 @@ from gpufleet.hub.wire import (
     decode_samples,
     unpack_samples,
 )
+from gpufleet.hub.xids import described
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.version import INTERVALS_MS, OLDEST_PROTOCOL_MINOR, PROTOCOL_MINOR
 
@@ -152,8 +153,10 @@ class Session:
                 self._status(message.status)
             case "processes":
                 self._processes(message.processes)
+            case "details":
+                self._details(message.details)
             case "result":
-                self.core.command_result(self.node.name, message.result)
+                self.core.on_demand.answered(message.result)
             case "hello":
                 raise WireError("A second hello came on one stream.")
             case None:
@@ -283,7 +286,7 @@ class Session:
         if self._asked_after != at:
             self._asked_after = at
             command = pb.Command(
-                id=self.core.next_command(),
+                id=self.core.on_demand.next_number(),
                 resend_after=pb.Position(epoch=at.epoch, seq=at.seq),
             )
             self.outgoing.put_nowait(pb.HubMessage(command=command))
@@ -359,7 +362,7 @@ class Session:
         if event.severity not in _SEVERITIES:
             raise WireError(f"An event has the unknown severity {event.severity[:32]!r}.")
         assert subject_id is not None  # a node may always speak for itself
-        return EventRow(
+        row = EventRow(
             subject_id=subject_id,
             time_ms=door.time_ms(event.time_ms, "An event"),
             node_id=self.node.node_id,
@@ -372,6 +375,7 @@ class Session:
             message=door.text(event.message, 2048, "An event's message"),
             data=door.json_object(event.data_json, "An event's data"),
         )
+        return described(row)
 
     def _status(self, status: pb.CollectorStatus) -> None:
         faults = {}
@@ -385,6 +389,14 @@ class Session:
         self.node.hung_since_ms = status.hung_since_ms or None
         self.node.sentence = door.text(status.sentence, 1024, "The collector's sentence")
         self.node.dropped_ticks = status.dropped_ticks
+
+    def _details(self, message: pb.Details) -> None:
+        for entry in message.details[:MAX_SUBJECTS]:
+            slot = self.core.fleet.slots.get((entry.subject_kind, entry.subject_key))
+            if slot is None or self.core.fleet.owner.get(slot) is not self.node:
+                continue
+            detail = door.json_object(entry.json, f"The detail of {entry.subject_key[:64]}")
+            self.core.detail(slot, detail)
 
     def _processes(self, message: pb.Processes) -> None:
         if len(message.processes) > MAX_PROCESSES:

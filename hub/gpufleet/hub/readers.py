@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry
 
 from gpufleet.hub.api.state import HubClosing
+from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.core import Core
 from gpufleet.hub.recorder import subject_tail
 from gpufleet.hub.selfmetrics import registry
@@ -108,6 +109,10 @@ class Readers:
     async def _read(self, query: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, query)
 
+    async def collect(self, node: str, method: str) -> Mapping[str, Any]:
+        """What the node's agent collects now with this method."""
+        return await self._core.on_demand.collect(node, method)
+
     def ready(self) -> tuple[bool, str]:
         """Ready while it runs and its database takes commits."""
         if self._core.stopping:
@@ -120,7 +125,7 @@ class Readers:
         """Facts of the hub for ``/info``."""
         return {
             "version": self._version,
-            "started_ms": self._core.started_ms,
+            "start_time": format_ms(self._core.started_ms),
             "database": self._database.engine.url.get_backend_name(),
             "streams": len(self._core.sessions),
             "uncommitted_ticks": sum(log.pending_ticks for log in self._core.logs.values()),

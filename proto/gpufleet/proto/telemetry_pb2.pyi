@@ -14,7 +14,7 @@ class Position(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("epoch", "seq", "count", "gap", "hello", "inventory", "layout", "samples", "packed_samples", "events", "processes", "status", "result")
+    __slots__ = ("epoch", "seq", "count", "gap", "hello", "inventory", "layout", "samples", "packed_samples", "events", "processes", "status", "result", "details")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class AgentMessage(_message.Message):
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     seq: int
     count: int
@@ -41,7 +42,8 @@ class AgentMessage(_message.Message):
     processes: Processes
     status: CollectorStatus
     result: CommandResult
-    def __init__(self, epoch: _Optional[int] = ..., seq: _Optional[int] = ..., count: _Optional[int] = ..., gap: bool = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., layout: _Optional[_Union[Layout, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., packed_samples: _Optional[bytes] = ..., events: _Optional[_Union[Events, _Mapping]] = ..., processes: _Optional[_Union[Processes, _Mapping]] = ..., status: _Optional[_Union[CollectorStatus, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ...) -> None: ...
+    details: Details
+    def __init__(self, epoch: _Optional[int] = ..., seq: _Optional[int] = ..., count: _Optional[int] = ..., gap: bool = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., layout: _Optional[_Union[Layout, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., packed_samples: _Optional[bytes] = ..., events: _Optional[_Union[Events, _Mapping]] = ..., processes: _Optional[_Union[Processes, _Mapping]] = ..., status: _Optional[_Union[CollectorStatus, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., details: _Optional[_Union[Details, _Mapping]] = ...) -> None: ...
 
 class HubMessage(_message.Message):
     __slots__ = ("welcome", "ack", "command")
@@ -209,6 +211,22 @@ class Process(_message.Message):
     job: str
     arguments: str
     def __init__(self, subject_key: _Optional[str] = ..., pid: _Optional[int] = ..., start_ms: _Optional[int] = ..., user: _Optional[str] = ..., program: _Optional[str] = ..., type: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., utilization_permille: _Optional[int] = ..., container: _Optional[str] = ..., pod: _Optional[str] = ..., job: _Optional[str] = ..., arguments: _Optional[str] = ...) -> None: ...
+
+class Details(_message.Message):
+    __slots__ = ("details",)
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    details: _containers.RepeatedCompositeFieldContainer[SubjectDetail]
+    def __init__(self, details: _Optional[_Iterable[_Union[SubjectDetail, _Mapping]]] = ...) -> None: ...
+
+class SubjectDetail(_message.Message):
+    __slots__ = ("subject_kind", "subject_key", "json")
+    SUBJECT_KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_KEY_FIELD_NUMBER: _ClassVar[int]
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    subject_kind: str
+    subject_key: str
+    json: str
+    def __init__(self, subject_kind: _Optional[str] = ..., subject_key: _Optional[str] = ..., json: _Optional[str] = ...) -> None: ...
 
 class CollectorStatus(_message.Message):
     __slots__ = ("faults", "hung_since_ms", "sentence", "dropped_ticks", "spooled_bytes")

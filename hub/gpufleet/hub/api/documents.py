@@ -32,6 +32,7 @@ def subject_document(table: Table, subject: SubjectView) -> dict[str, Any]:
             "reasons": list(subject.health.reasons),
             "basis": "live",
         },
+        "detail": dict(snapshot.details.get(subject.slot, {})),
         "fault": _fault(subject.fault),
         "stale": stale,
         "sample_time": format_ms(int(snapshot.tick_ms[subject.slot]) or None),
@@ -53,7 +54,7 @@ def _dynamic(table: Table, subject: SubjectView, kind: SubjectKind, stale: bool)
     for metric in metrics(kind):
         row = None if stale else snapshot.rows.get(metric.id)
         dynamic[metric.name] = None if row is None else json_value(metric, float(values[row]))
-    if not stale and kind is SubjectKind.GPU:
+    if kind is SubjectKind.GPU:
         dynamic["health"] = subject.health.level
     return dynamic
 

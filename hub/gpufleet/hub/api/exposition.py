@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpufleet.hub.api.exposition_state import gpu_state, node_state, user_state
+from gpufleet.hub.api.exposition_state import InfoLabels, gpu_state, node_state, user_state
 from gpufleet.hub.api.exposition_text import Numerals, escape, head, samples
 from gpufleet.hub.api.table import Group, Table
 from gpufleet.hub.api.values import numbers
@@ -31,6 +31,7 @@ class Exposition:
 
     def __init__(self) -> None:
         self._labels: dict[tuple[Any, ...], str] = {}
+        self._info = InfoLabels()
         self._numerals = Numerals()
 
     def render(self, table: Table, node: str | None = None, *, gpus_only: bool = False) -> bytes:
@@ -49,12 +50,14 @@ class Exposition:
         if node is not None:
             groups = {kind: group.of_node(node) for kind, group in groups.items()}
             nodes = [view for view in nodes if view.name == node]
-        if len(self._labels) > 4 * len(table.snapshot.subjects) + 1000:
+        most = 4 * len(table.snapshot.subjects) + 1000
+        if len(self._labels) > most:
             self._labels = {}
+        self._info.forget_beyond(most)
         gpus = groups[SubjectKind.GPU]
         labels = [self._gpu_labels(subject) for subject in gpus.subjects]
         yield from self._catalogue(table, SubjectKind.GPU, gpus, labels)
-        yield from gpu_state(table, gpus, labels)
+        yield from gpu_state(table, gpus, labels, self._info)
         if gpus_only:
             return
         mig = groups[SubjectKind.MIG]

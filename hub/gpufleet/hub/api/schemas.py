@@ -251,6 +251,7 @@ class _SubjectDocument(Document):
     method: str | None
     static: dict[str, Any]
     health: Health
+    detail: dict[str, Any]
     fault: Fault | None
     stale: bool
     sample_time: Time | None

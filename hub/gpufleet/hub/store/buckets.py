@@ -100,9 +100,14 @@ def buckets(
     metric: Metric, values: Values, start_ms: int, end_ms: int, width: int, step_ms: int
 ) -> Points:
     """Buckets of ``width`` aligned to the epoch that cover [start, end), empty ones included."""
-    first = start_ms // width
-    edges = (first + np.arange(_count(start_ms, end_ms, width) + 1, dtype=np.int64)) * width
+    edges = bucket_edges(start_ms, end_ms, width)
     return _points(metric, values, edges[:-1], np.searchsorted(values.ticks, edges), step_ms)
+
+
+def bucket_edges(start_ms: int, end_ms: int, width: int) -> Ints:
+    """Beginnings of the buckets that cover [start, end), and the end of the last."""
+    first = start_ms // width
+    return (first + np.arange(_count(start_ms, end_ms, width) + 1, dtype=np.int64)) * width
 
 
 def _points(

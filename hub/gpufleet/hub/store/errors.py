@@ -5,6 +5,7 @@ StoreError
 ├── StoreLocked          another hub has it
 ├── SchemaOutdated       it must be migrated first
 ├── SchemaNewer          a newer gpufleet wrote it
+├── StoreLeaseLost       another hub writes to it now: stand by
 └── StoreFailed          a call failed (full disk, lost connection): a retry can help
 HistoryError             the question makes no sense (a ValueError)
 """
@@ -30,6 +31,10 @@ class SchemaOutdated(StoreError):
 
 class SchemaNewer(StoreError):
     """The database was written by a newer gpufleet."""
+
+
+class StoreLeaseLost(StoreError):
+    """This hub does not hold the lease of the database: nothing was written."""
 
 
 class StoreFailed(StoreError):

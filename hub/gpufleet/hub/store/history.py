@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sqlalchemy import Connection
 
 from gpufleet.hub.store.buckets import (
     Points,
@@ -18,16 +19,18 @@ from gpufleet.hub.store.buckets import (
 from gpufleet.hub.store.chunk import Chunk, Column, Ints, between, union
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import HistoryError
+from gpufleet.hub.store.retention import kept_since
+from gpufleet.hub.store.rollup import ROLLUPS, TOTAL, USED, USED_RATIO
+from gpufleet.hub.store.rollup_read import Rows, continued, read_rows, rebucket, rows_before
 from gpufleet.hub.store.samples import read_samples
-from gpufleet.proto.catalog import BY_NAME, Metric
+from gpufleet.hub.store.sources import Source, choose_source
+from gpufleet.hub.store.tables import MINUTE_MS
+from gpufleet.proto.catalog import Metric
 
 MAX_POINTS = 20_000
-MAX_RANGE_MS = 400 * 86_400_000
+MAX_RANGE_MS = 800 * 86_400_000
 MAX_TIME_MS = 253_402_300_800_000
 """The year 10000: later times have no RFC 3339 form."""
-
-_USED, _TOTAL = BY_NAME["memory_used_bytes"].id, BY_NAME["memory_total_bytes"].id
-_USED_RATIO = BY_NAME["memory_used_ratio"].id
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +80,28 @@ def query_history(
     """Series of [start_ms, end_ms) in at most ``points`` points each; HistoryError says why not.
 
     Where every series' samples fit they come as they are, otherwise in buckets of one width for
-    all series. ``tail`` gives samples by subject id that may not be stored yet; of a tick that is
-    stored as well the stored sample counts.
+    all series. Long ranges, and those whose samples were forgotten, are answered from minutes or
+    hours (sources.py), whose first row may begin before ``start_ms``; metrics without such rows
+    always from samples. ``tail`` gives samples by subject id that may not be stored yet; of a
+    tick that is stored as well the stored sample counts.
     """
-    _check(start_ms, end_ms, points)
-    wanted: dict[int, set[int]] = {}
-    for request in requests:
-        wanted.setdefault(request.subject_id, set()).update(_sources(request.metric))
-    chunks: dict[int, Chunk] = {}
+    check_range(start_ms, end_ms, points)
     with database.reading() as connection:
-        for subject_id, metrics in wanted.items():
-            chunks[subject_id] = read_samples(connection, subject_id, start_ms, end_ms, metrics)
-    for subject_id, unstored in (tail or {}).items():
-        if subject_id in chunks:
-            fresh = between(unstored, start_ms, end_ms)
-            metrics = wanted[subject_id]
-            columns = {m: column for m, column in fresh.columns.items() if m in metrics}
-            chunks[subject_id] = union(chunks[subject_id], Chunk(fresh.ticks, columns))
+        source = choose_source(start_ms, end_ms, points, kept_since(connection))
+        if source is Source.SAMPLES:
+            return _of_samples(connection, requests, start_ms, end_ms, points, tail or {})
+        return _of_rows(connection, source, requests, start_ms, end_ms, points, tail or {})
+
+
+def _of_samples(
+    connection: Connection,
+    requests: Sequence[Request],
+    start_ms: int,
+    end_ms: int,
+    points: int,
+    tail: Mapping[int, Tail],
+) -> History:
+    chunks = _chunks(connection, requests, start_ms, end_ms, tail)
     step_ms = source_step(chunk.ticks for chunk in chunks.values())
     raw = all(len(chunk.ticks) <= points for chunk in chunks.values())
     width = step_ms if raw else bucket_width(start_ms, end_ms, points, step_ms)
@@ -108,7 +116,102 @@ def query_history(
     return History(start_ms, end_ms, width, raw, tuple(series))
 
 
-def _check(start_ms: int, end_ms: int, points: int) -> None:
+def _of_rows(
+    connection: Connection,
+    source: Source,
+    requests: Sequence[Request],
+    start_ms: int,
+    end_ms: int,
+    points: int,
+    tail: Mapping[int, Tail],
+) -> History:
+    plain = [request for request in requests if request.metric not in ROLLUPS]
+    chunks = _chunks(connection, plain, start_ms, end_ms, tail)
+    sample_step = source_step(chunk.ticks for chunk in chunks.values())
+    width = bucket_width(start_ms, end_ms, points, source.value)  # any sample's step divides it
+    metrics: dict[int, dict[int, Metric]] = {}
+    for request in requests:
+        if request.metric in ROLLUPS:
+            metrics.setdefault(request.subject_id, {})[request.metric.id] = request.metric
+    rows = {
+        subject_id: _rows_and_tail(
+            connection, source, subject_id, list(own.values()), start_ms, end_ms, tail
+        )
+        for subject_id, own in metrics.items()
+    }
+    series = []
+    for request in requests:
+        metric, subject_id = request.metric, request.subject_id
+        if metric in ROLLUPS:
+            answer = rebucket(metric, rows[subject_id][metric.id], start_ms, end_ms, width)
+        else:
+            values = _values(chunks[subject_id], metric)
+            answer = buckets(metric, values, start_ms, end_ms, width, sample_step)
+        series.append(Series(subject_id, metric, answer))
+    return History(start_ms, end_ms, width, False, tuple(series))
+
+
+def _rows_and_tail(
+    connection: Connection,
+    source: Source,
+    subject_id: int,
+    metrics: Sequence[Metric],
+    start_ms: int,
+    end_ms: int,
+    tail: Mapping[int, Tail],
+) -> dict[int, Rows]:
+    """Rows, and from the first that is not all stored such as are made of samples."""
+    rows = read_rows(connection, source, subject_id, metrics, start_ms, end_ms)
+    if subject_id not in tail:
+        return rows
+    unstored = between(tail[subject_id], start_ms, end_ms)
+    if not len(unstored.ticks):
+        return rows
+    fresh_ms = int(unstored.ticks[0]) // source.value * source.value
+    requests = [Request(subject_id, metric) for metric in metrics]
+    chunk = _chunks(connection, requests, fresh_ms, end_ms, tail)[subject_id]
+    step_ms = source_step([chunk.ticks])
+    for metric in metrics:
+        values = _values(chunk, metric)
+        points = buckets(metric, values, fresh_ms, end_ms, MINUTE_MS, step_ms)
+        some = points.n > 0
+        if not some.any():
+            rows[metric.id] = rows_before(rows[metric.id], fresh_ms)
+            continue
+        made = Rows(
+            points.times_ms[some],
+            points.n[some],
+            {name: column[some] for name, column in points.columns.items()},
+        )
+        at = 0 if values.present is None else int(values.present.argmax())
+        first = float(metric.value(int(values.raw[at])))
+        rows[metric.id] = continued(metric, rows_before(rows[metric.id], fresh_ms), made, first)
+    return rows
+
+
+def _chunks(
+    connection: Connection,
+    requests: Sequence[Request],
+    start_ms: int,
+    end_ms: int,
+    tail: Mapping[int, Tail],
+) -> dict[int, Chunk]:
+    """Samples by subject id, those of the tail included, with the columns that are asked for."""
+    wanted: dict[int, set[int]] = {}
+    for request in requests:
+        wanted.setdefault(request.subject_id, set()).update(_sources(request.metric))
+    chunks: dict[int, Chunk] = {}
+    for subject_id, metrics in wanted.items():
+        chunks[subject_id] = read_samples(connection, subject_id, start_ms, end_ms, metrics)
+        if subject_id in tail:
+            fresh = between(tail[subject_id], start_ms, end_ms)
+            columns = {m: column for m, column in fresh.columns.items() if m in metrics}
+            chunks[subject_id] = union(chunks[subject_id], Chunk(fresh.ticks, columns))
+    return chunks
+
+
+def check_range(start_ms: int, end_ms: int, points: int) -> None:
+    """HistoryError says what is wrong with a range or a number of points."""
     if not 1 <= points <= MAX_POINTS:
         raise HistoryError(f"points must be between 1 and {MAX_POINTS}, not {points}.")
     if start_ms >= end_ms:
@@ -123,18 +226,18 @@ def _check(start_ms: int, end_ms: int, points: int) -> None:
 
 def _sources(metric: Metric) -> tuple[int, ...]:
     """Ids of the columns from which a metric's values come."""
-    return (_USED, _TOTAL) if metric.id == _USED_RATIO else (metric.id,)
+    return (USED, TOTAL) if metric is USED_RATIO else (metric.id,)
 
 
 def _values(chunk: Chunk, metric: Metric) -> Values:
-    if metric.id == _USED_RATIO:
+    if metric is USED_RATIO:
         return _used_ratio(chunk)
     column = _column(chunk, metric.id)
     return Values(chunk.ticks, column.values, column.present)
 
 
 def _used_ratio(chunk: Chunk) -> Values:
-    used, total = _column(chunk, _USED), _column(chunk, _TOTAL)
+    used, total = _column(chunk, USED), _column(chunk, TOTAL)
     known = total.values > 0
     for present in (used.present, total.present):
         known = known if present is None else known & present

@@ -1,4 +1,4 @@
-"""Merges the minutes of past hours into one chunk an hour, a bounded piece of work at a time."""
+"""Merges minutes of past hours into one chunk and one row of ``hours``, some at a time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, literal_column, select
 
+from gpufleet.hub.store import tables
+from gpufleet.hub.store.bulk import upsert_rows
 from gpufleet.hub.store.codec import EncodedChunk
 from gpufleet.hub.store.database import Database
-from gpufleet.hub.store.dialect import batches, upsert
+from gpufleet.hub.store.dialect import batches
 from gpufleet.hub.store.grid import hour_of
+from gpufleet.hub.store.rollup import summarise_chunk
+from gpufleet.hub.store.rollup_write import write_rollups
 from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, samples
-from gpufleet.hub.store.write import chunk_values, joined
+from gpufleet.hub.store.write import chunk_row, joined
 
 GRACE_MS = 5 * MINUTE_MS
 """An hour is merged this long after its end: what comes later is joined one by one."""
@@ -45,6 +49,7 @@ def merge_some(database: Database, now_ms: int, budget: int = 16, grace_ms: int 
         subject_id: joined((subject_id, hour_ms), _in_order(rows))
         for subject_id, rows in hours.items()
     }
+    summaries = {subject_id: summarise_chunk(whole) for subject_id, (whole, _) in merged.items()}
     with database.writing() as connection:
         counts = _counts(connection, hour_ms, subject_ids)
         unchanged = [
@@ -53,7 +58,18 @@ def merge_some(database: Database, now_ms: int, budget: int = 16, grace_ms: int 
             if counts.get(subject_id)
             == {start: (stored.span_ms, stored.chunk.count) for start, stored in rows.items()}
         ]
-        _replace(connection, hour_ms, {subject_id: merged[subject_id] for subject_id in unchanged})
+        _replace(
+            connection, hour_ms, {subject_id: merged[subject_id][1] for subject_id in unchanged}
+        )
+        write_rollups(
+            connection,
+            tables.hours,
+            {
+                (subject_id, hour_ms): summary
+                for subject_id in unchanged
+                if (summary := summaries[subject_id]) is not None
+            },
+        )
     with database.reading() as connection:
         return bool(_waiting(connection, cutoff_ms, 1)[1])
 
@@ -131,10 +147,8 @@ def _replace(connection: Connection, hour_ms: int, hours: Mapping[int, EncodedCh
                 samples.c.start < hour_ms + HOUR_MS,
             )
         )
-    connection.execute(
-        upsert(connection, samples, ("subject_id", "start"), ("span_ms", "count", "data")),
-        [
-            chunk_values((subject_id, hour_ms), HOUR_MS, chunk)
-            for subject_id, chunk in hours.items()
-        ],
+    upsert_rows(
+        connection,
+        samples,
+        [chunk_row((subject_id, hour_ms), HOUR_MS, chunk) for subject_id, chunk in hours.items()],
     )

@@ -1,8 +1,8 @@
 """The schema: what is kept in SQL, on SQLite and on PostgreSQL alike.
 
-History tables (``samples``, ``events``) can be partitioned and distributed later without change:
-their primary keys begin with subject_id and hold the time, ids are bigint, there are no foreign
-keys, triggers or further unique keys, and a subject's id never changes.
+History tables (``samples``, ``minutes``, ``hours``, ``events``) can be partitioned and distributed
+later without change: their primary keys begin with subject_id and hold the time, ids are bigint,
+there are no foreign keys, triggers or further unique keys, and a subject's id never changes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    Double,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     String,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
+
+from gpufleet.hub.store.rollup import BITS, NUMBERS, ROLLUPS
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -37,6 +41,18 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 """Facts of this database; ``instance`` is a UUID made with it."""
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String(16), nullable=False, server_default="hub"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", String(64), nullable=False),
+    Column("renewals", BigInteger, nullable=False),
+    Column("renewed_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("name", "epoch", name="lease_pkey"),
+)
+"""One row: which hub writes (lease.py)."""
 
 nodes = Table(
     "nodes",
@@ -97,6 +113,29 @@ samples = Table(
 
 ``start`` is a multiple of the span. The first minute of an hour and the hour share their key.
 """
+
+
+def _rollups(name: str) -> Table:
+    """Wide columns first: so PostgreSQL pads nothing."""
+    return Table(
+        name,
+        metadata,
+        Column("subject_id", BigInteger, nullable=False),
+        Column("start", BigInteger, nullable=False),
+        *(Column(f"{metric.name}_{part}", Double, nullable=True) for metric, part in NUMBERS),
+        *(Column(f"{metric.name}_bits", BigInteger, nullable=True) for metric in BITS),
+        Column("n", SmallInteger, nullable=False),
+        *(Column(f"{metric.name}_n", SmallInteger, nullable=False) for metric in ROLLUPS),
+        PrimaryKeyConstraint("subject_id", "start", name=f"{name}_pkey"),
+        sqlite_with_rowid=False,
+    )
+
+
+minutes = _rollups("minutes")
+"""What the samples of each subject and minute say (rollup.py); never written but from samples."""
+
+hours = _rollups("hours")
+"""The same of hours, from the time on when an hour's chunks are merged."""
 
 events = Table(
     "events",

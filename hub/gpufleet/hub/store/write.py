@@ -9,11 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
-from gpufleet.hub.store.chunk import union
+from gpufleet.hub.store.bulk import Row, upsert_rows
+from gpufleet.hub.store.chunk import Chunk, between, union
 from gpufleet.hub.store.codec import CodecError, EncodedChunk, decode_chunk, encode_chunk
-from gpufleet.hub.store.dialect import batches, insert_or_ignore, upsert
+from gpufleet.hub.store.dialect import batches, insert_or_ignore
 from gpufleet.hub.store.grid import SubjectSamples, hour_of
-from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, events, nodes, samples
+from gpufleet.hub.store.retention import samples_from
+from gpufleet.hub.store.rollup import Summary, summarise_chunk
+from gpufleet.hub.store.rollup_write import Key, write_rollups
+from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, events, hours, minutes, nodes, samples
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +65,6 @@ class _Row:
     chunk: EncodedChunk
 
 
-_Key = tuple[int, int]
-
-
 def write_flushes(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
     """Write flushes of any nodes in the transaction of ``Database.writing``.
 
@@ -77,41 +78,74 @@ def write_flushes(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
     _raise_watermarks(connection, flushes)
 
 
+@dataclass(slots=True)
+class _Target:
+    """A row of ``samples`` that is to be written, and of what."""
+
+    span_ms: int
+    stored: EncodedChunk | None
+    parts: list[SubjectSamples] = field(default_factory=list)
+
+
 def _write_chunks(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
-    pending: dict[_Key, list[EncodedChunk]] = {}
-    for flush in flushes:
-        for part in flush.chunks:
-            pending.setdefault((part.subject_id, part.start_ms), []).append(part.chunk)
+    pending = [part for flush in flushes for part in flush.chunks]
+    kept_from = samples_from(connection) if pending else 0
+    if any(part.start_ms < kept_from for part in pending):
+        # Their rows would hide what is left of these minutes and hours: the rest is forgotten.
+        count = len(pending)
+        pending = [part for part in pending if part.start_ms >= kept_from]
+        log.warning("samples came after their retention chunks=%s", count - len(pending))
     if not pending:
         return
-    stored = _stored(connection, pending)
-    parts: dict[_Key, tuple[int, list[EncodedChunk]]] = {}
-    for (subject_id, start_ms), chunks in pending.items():
-        key = subject_id, hour_of(start_ms)
+    stored = _stored(connection, {(part.subject_id, part.start_ms): None for part in pending})
+    targets: dict[Key, _Target] = {}
+    for part in pending:
+        key = part.subject_id, hour_of(part.start_ms)
         span_ms = HOUR_MS
         if key not in stored or stored[key].span_ms != HOUR_MS:
-            key, span_ms = (subject_id, start_ms), MINUTE_MS
-        if key not in parts:
-            parts[key] = span_ms, [stored[key].chunk] if key in stored else []
-        parts[key][1].extend(chunks)
-    connection.execute(
-        upsert(connection, samples, ("subject_id", "start"), ("span_ms", "count", "data")),
-        [
-            chunk_values(key, span_ms, joined(key, chunks))
-            for key, (span_ms, chunks) in parts.items()
-        ],
-    )
+            key, span_ms = (part.subject_id, part.start_ms), MINUTE_MS
+        if key not in targets:
+            targets[key] = _Target(span_ms, stored[key].chunk if key in stored else None)
+        targets[key].parts.append(part)
+    rows: list[Row] = []
+    touched: dict[Key, Summary] = {}
+    touched_hours: dict[Key, Summary] = {}
+    for key, target in targets.items():
+        (first, *more) = target.parts
+        if target.stored is None and not more and first.summary is not None:
+            rows.append(chunk_row(key, target.span_ms, first.chunk))
+            touched[key] = first.summary
+            continue
+        chunks = [] if target.stored is None else [target.stored]
+        whole, encoded = joined(key, [*chunks, *(part.chunk for part in target.parts)])
+        rows.append(chunk_row(key, target.span_ms, encoded))
+        known = [part.summary.step_ms for part in target.parts if part.summary is not None]
+        step_ms = min(known, default=None)
+        if target.span_ms == HOUR_MS:
+            _summarise(touched_hours, key, whole, step_ms)
+        for start_ms in {part.start_ms for part in target.parts}:
+            minute = between(whole, start_ms, start_ms + MINUTE_MS)
+            _summarise(touched, (first.subject_id, start_ms), minute, step_ms)
+    upsert_rows(connection, samples, rows)
+    write_rollups(connection, minutes, touched)
+    write_rollups(connection, hours, touched_hours)
 
 
-def _stored(connection: Connection, keys: Mapping[_Key, object]) -> dict[_Key, _Row]:
+def _summarise(rows: dict[Key, Summary], key: Key, chunk: Chunk, step_ms: int | None) -> None:
+    summary = summarise_chunk(chunk, step_ms)
+    if summary is not None:
+        rows[key] = summary
+
+
+def _stored(connection: Connection, keys: Mapping[Key, object]) -> dict[Key, _Row]:
     """Rows into which chunks of ``keys`` (subject, minute) go: of that minute, or merged hours."""
-    minutes: dict[int, set[int]] = {}
+    wanted: dict[int, set[int]] = {}
     for subject_id, start_ms in keys:
-        minutes.setdefault(subject_id, set()).add(start_ms)
+        wanted.setdefault(subject_id, set()).add(start_ms)
     alike: dict[frozenset[int], list[int]] = {}
-    for subject_id, starts in minutes.items():
+    for subject_id, starts in wanted.items():
         alike.setdefault(frozenset(starts), []).append(subject_id)
-    found: dict[_Key, _Row] = {}
+    found: dict[Key, _Row] = {}
     for common, subject_ids in alike.items():
         for some_subjects in batches(subject_ids):
             for some_starts in batches(sorted(common)):
@@ -120,44 +154,38 @@ def _stored(connection: Connection, keys: Mapping[_Key, object]) -> dict[_Key, _
 
 
 def _stored_rows(
-    connection: Connection, subject_ids: list[int], minutes: list[int]
-) -> Iterator[tuple[_Key, _Row]]:
-    hours = {hour_of(minute) for minute in minutes}
+    connection: Connection, subject_ids: list[int], starts: list[int]
+) -> Iterator[tuple[Key, _Row]]:
+    full = {hour_of(start) for start in starts}
     # Every start stands in one IN list, so that (subject_id, start) seeks on the primary key.
     query = select(
         samples.c.subject_id, samples.c.start, samples.c.span_ms, samples.c.count, samples.c.data
     ).where(
         samples.c.subject_id.in_(subject_ids),
-        samples.c.start.in_(sorted(hours.union(minutes))),
-        or_(samples.c.span_ms == HOUR_MS, samples.c.start.in_(minutes)),
+        samples.c.start.in_(sorted(full.union(starts))),
+        or_(samples.c.span_ms == HOUR_MS, samples.c.start.in_(starts)),
     )
     for subject_id, start, span_ms, count, data in connection.execute(query):
         yield (subject_id, start), _Row(span_ms, EncodedChunk(data, count))
 
 
-def joined(key: _Key, chunks: Sequence[EncodedChunk]) -> EncodedChunk:
+def joined(key: Key, chunks: Sequence[EncodedChunk]) -> tuple[Chunk, EncodedChunk]:
     """The union of chunks, the first wins. One that is damaged is lost, and the log says so."""
-    if len(chunks) == 1:
-        return chunks[0]
     readable = []
     for chunk in chunks:
         try:
             readable.append(decode_chunk(chunk.data))
         except CodecError as error:
             log.error("stored chunk unreadable subject_id=%s start=%s: %s", *key, error)
-    return encode_chunk(union(*readable)) if readable else chunks[0]
+    whole = union(*readable)
+    if len(chunks) == 1 or not readable:
+        return whole, chunks[0]
+    return whole, encode_chunk(whole)
 
 
-def chunk_values(key: _Key, span_ms: int, chunk: EncodedChunk) -> dict[str, object]:
+def chunk_row(key: Key, span_ms: int, chunk: EncodedChunk) -> Row:
     """A row of ``samples``."""
-    subject_id, start = key
-    return {
-        "subject_id": subject_id,
-        "start": start,
-        "span_ms": span_ms,
-        "count": chunk.count,
-        "data": chunk.data,
-    }
+    return (*key, span_ms, chunk.count, chunk.data)
 
 
 def _event_values(event: EventRow) -> dict[str, object]:
