@@ -142,8 +142,7 @@ class Core:
         session = Session(self, registration, node, self.logs[node.node_id])
         older = self.sessions.get(name)
         if older is not None:
-            older.superseded = True
-            older.outgoing.put_nowait(None)
+            older.end("ABORTED", "A newer stream of this node took over.")
         self.sessions[name] = session
         self.fleet.dirty = True
         return session
@@ -187,6 +186,17 @@ class Core:
         if session is not None and session.log is log:
             message = pb.HubMessage(ack=pb.Ack(committed=_position(log.committed)))
             session.outgoing.put_nowait(message)
+
+    def hand_back(self, log: NodeLog, name: str) -> None:
+        """What is not committed of a node cannot be: its agent keeps it, and is told so."""
+        log.give_back()
+        session = self.sessions.get(name)
+        if session is not None and session.log is log:
+            session.end(
+                "INTERNAL",
+                "The hub cannot store what this agent sent (its log says why); the agent keeps"
+                " them and tries again.",
+            )
 
     # Subjects
 
@@ -240,7 +250,9 @@ class Core:
     async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
         """Keep what an inventory says of the node: its driver may have opened after the hello."""
         known = self.registrar.known_node(node.name)
-        learnt = {**node.facts, **facts}
+        session = self.sessions.get(node.name)
+        said = session.registration.facts if session is not None else {}
+        learnt = {**said, **facts, "machine_id": node.facts.get("machine_id", "")}
         if known is not None and learnt != node.facts:
             await self.registrar.node(replace(known.node, facts=learnt))
             node.facts = learnt
@@ -399,6 +411,7 @@ class Core:
                 text = f"The clock of node {node.name} agrees with the hub's again."
                 self._node_event(node, "clock_ok", "info", text)
         self._judge()
+        self.measure_room()
         before = self.fleet.version
         self.fleet.publish()
         if self.fleet.version != before:

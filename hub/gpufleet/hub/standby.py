@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 import grpc
 from starlette.requests import Request
@@ -11,10 +12,47 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gpufleet.hub.api.probe_routes import probe
 from gpufleet.hub.api.problem import Problem, problem_response
+from gpufleet.hub.lease_keeper import Keeper
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto import telemetry_pb2_grpc
 
 RETRY_SECONDS = 2
+
+
+async def first(*events: asyncio.Event) -> None:
+    """Returns as soon as one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+class Standing:
+    """Why this hub does not serve now, in one sentence."""
+
+    def __init__(self, keeper: Keeper, stop: asyncio.Event) -> None:
+        self._keeper = keeper
+        self._stop = stop
+        self._unread = ""
+
+    def say(self, trouble: str) -> None:
+        """The database could not be read when this hub was to begin ("": it could)."""
+        self._unread = trouble
+
+    def sentence(self) -> str:
+        """The reason, and what it waits for."""
+        keeper = self._keeper
+        if self._stop.is_set():
+            return "This hub is stopping."
+        if keeper.held.is_set():
+            return self._unread or "This hub is taking over the database."
+        if keeper.trouble:
+            return f"This hub is standing by. {keeper.trouble}"
+        if keeper.other:
+            return f"This hub is standing by: hub {keeper.other} has the database; ask that one."
+        return "This hub is standing by: it has not looked at the database's lease yet."
 
 
 class HttpFront:
@@ -40,16 +78,26 @@ class HttpFront:
         await response(scope, receive, send)
 
 
+class StreamService(Protocol):
+    """What an agent's stream is handed to."""
+
+    async def Stream(
+        self,
+        requests: AsyncIterator[pb.AgentMessage],
+        context: grpc.aio.ServicerContext[pb.AgentMessage, pb.HubMessage],
+    ) -> None: ...
+
+
 class StreamFront(telemetry_pb2_grpc.TelemetryServicer):
     """The gRPC service at the port: the hub's while there is one, else UNAVAILABLE."""
 
     def __init__(self, sentence: Callable[[], str]) -> None:
-        self._hub: telemetry_pb2_grpc.TelemetryServicer | None = None
+        self._hub: StreamService | None = None
         self._ended = asyncio.Event()
         self._open: set[asyncio.Task[None]] = set()
         self._sentence = sentence
 
-    def serve(self, hub: telemetry_pb2_grpc.TelemetryServicer) -> None:
+    def serve(self, hub: StreamService) -> None:
         """Hand streams to this service from now on."""
         self._hub = hub
         self._ended = asyncio.Event()
@@ -75,7 +123,8 @@ class StreamFront(telemetry_pb2_grpc.TelemetryServicer):
             try:
                 await asyncio.wait({stream, ended}, return_when=asyncio.FIRST_COMPLETED)
                 if stream.done():
-                    return stream.result()
+                    stream.result()
+                    return
             finally:
                 for task in (stream, ended):
                     task.cancel()
