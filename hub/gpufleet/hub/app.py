@@ -94,7 +94,7 @@ def _open(config: HubConfig) -> Database:
     try:
         if not config.database:
             config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return open_database(config.database_url)
+        return open_database(config.database_url, call_seconds=config.database_seconds)
     except OSError as error:
         raise CannotStart(
             f"The data directory {config.data_dir} cannot be made ({_reason(error)}):"
