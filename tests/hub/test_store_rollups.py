@@ -199,6 +199,19 @@ def test_a_subject_without_such_metrics_has_no_rows(database: Database) -> None:
     assert len(spans(database)) == 1
 
 
+def test_absurd_values_and_ticks_of_a_hostile_agent_are_written_like_others(
+    database: Database,
+) -> None:
+    ticks = HOUR + np.arange(50_000)
+    edges = np.array([-(1 << 63), (1 << 63) - 1])
+    values = np.tile(np.resize(edges, (50_000, 1)), (1, len(IDS) + 1))
+    flush(database, minute_chunks([7], ticks, values, None, None, [[*IDS, 31]]))
+    assert rows(database, minutes)[HOUR]["n"] == 50_000
+    while merge_some(database, LATER):
+        pass
+    assert rows(database, hours)[HOUR]["n"] == 50_000
+
+
 def test_subjects_of_a_node_are_summarised_apart() -> None:
     values = np.array([[10, 1, 20], [30, 2, 40]], np.int64)
     taken = np.array([[True, False, True], [True, False, False]])
