@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(256), nullable=False),
         sa.Column("node_id", sa.BigInteger, nullable=False),
         sa.Column("parent_id", sa.BigInteger, nullable=True),
-        sa.Column("subject_index", sa.Integer, nullable=False),
+        sa.Column("subject_index", sa.BigInteger, nullable=False),
         sa.Column("name", sa.String(256), nullable=False),
         sa.Column("facts", sa.JSON, nullable=False),
         sa.Column("first_seen_ms", sa.BigInteger, nullable=False),
