@@ -1,6 +1,7 @@
 """Settings from file, environment and flags; each error one sentence."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,13 +59,28 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, text: str, senten
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"hub": ["nowhere"]}, "--hub must be HOST:PORT, not 'nowhere'."),
+        ({"hub": ["localhost:1", "b"]}, "--hub must be HOST:PORT, not ['localhost:1', 'b']."),
+        ({"labels": ["rack"]}, "--label must be KEY=VALUE, not 'rack'."),
+        ({"state_dir": ""}, "--state-dir must be a path, not ''."),
+    ],
+)
+def test_a_wrong_flag_is_named_as_it_was_written(flags: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, flags)
+    assert str(caught.value) == sentence
+
+
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: there is no such file\."):
         load(tmp_path / "none.toml", {}, {})
 
 
 def test_seventeen_labels_are_too_many() -> None:
-    with pytest.raises(ConfigError, match="--labels can have at most 16 labels"):
+    with pytest.raises(ConfigError, match="--label can have at most 16 labels"):
         load(None, {}, {"labels": [f"k{n}=v" for n in range(17)]})
 
 

@@ -21,11 +21,15 @@ def test_eight_healthy_h100_give_every_metric_in_base_units(tmp_path: Path) -> N
         assert [x.index for x in subjects] == list(range(8))
         assert {x.name for x in subjects} == {"NVIDIA H100 80GB HBM3"}
         mib = 1 << 20
+        s.now += 1
         assert s.values(5) == {
             "utilization_ratio": 0.37,
             "memory_controller_utilization_ratio": 0.12,
             "encoder_utilization_ratio": 0,
             "decoder_utilization_ratio": 0,
+            "sm_active_ratio": 0.615,
+            "tensor_active_ratio": 0.402,
+            "dram_active_ratio": 0.333,
             "memory_used_bytes": 1024 * mib,
             "memory_free_bytes": (81559 - 479 - 1024) * mib,
             "memory_reserved_bytes": 479 * mib,
@@ -139,7 +143,10 @@ def test_a_consumer_card_has_no_ecc_and_no_remaps_but_fans(tmp_path: Path) -> No
         absent = ("ecc_", "remapped_", "nvlink_", "memory_temperature", "retired_", "sram_")
         assert not [name for name in s.columns() if name.startswith(absent)]
         assert values["fan_speed_ratio"] == 0.41
-        assert s.read().detail == {"fan_speed_ratios": [0.30, 0.41]}
+        assert s.read().detail == {
+            "fan_speed_ratios": [0.30, 0.41],
+            "throttle_seconds": {"sw_power_cap": 0},
+        }
         assert "ecc_mode" not in s.subjects[0].facts
 
 
@@ -172,24 +179,43 @@ def test_the_power_of_a_gb200_is_the_gpus_and_not_the_modules(tmp_path: Path) ->
         assert first.key != second.key
 
 
-def test_nvlink_errors_of_blackwell_are_its_recovery_events(tmp_path: Path) -> None:
-    with session(tmp_path, [fake_gpus.gb200(0)]) as s:
+def test_the_power_of_a_module_is_told_apart_in_the_detail(tmp_path: Path) -> None:
+    with session(tmp_path, [fake_gpus.gb200(0), fake_gpus.h100(1)]) as s:
         s.start()
-        assert s.values()["nvlink_errors_total"] == 3
+        detail = s.read().detail or {}
+        assert (detail["module_power_watts"], detail["module_power_average_watts"]) == (620, 621)
+        assert "module_power_watts" not in (s.read(1).detail or {})
 
 
-def test_nvlink_errors_are_added_up_and_absent_while_a_part_is_missing(tmp_path: Path) -> None:
+def test_errors_are_told_by_place_and_throttling_by_reason(tmp_path: Path) -> None:
     with session(tmp_path, [fake_gpus.h100(0)]) as s:
-        s.start()
         s.driver.set(
-            {"gpu.0.nvlink.0.replay": 2, "gpu.0.nvlink.1.crc": 5, "gpu.0.nvlink.1.state": 0}
+            {
+                "gpu.0.ecc.dram.corrected_aggregate": 3,
+                "gpu.0.ecc.dram.uncorrected_aggregate": 0,
+                "gpu.0.ecc.sram.aggregate_parity": 2,
+                "gpu.0.ecc.sram.volatile_corrected": 5,
+                "gpu.0.ecc.sram.l2": 2,
+                "gpu.0.violation.sw_thermal": 1_500_000_000,
+                "gpu.0.violation.hw_power_brake": 0,
+            }
         )
-        assert s.values()["nvlink_errors_total"] == 7
-        assert s.read().detail == {"nvlinks": [{"link": 0, "up": True}, {"link": 1, "up": False}]}
-        s.driver.fail("gpu.0.nvlink.1.crc", 999)
-        assert "nvlink_errors_total" not in s.values()
-        s.driver.set({"gpu.0.nvlink.1.crc": 6})
-        assert s.values()["nvlink_errors_total"] == 8
+        s.start()
+        detail = s.read().detail or {}
+        nothing = {"uncorrected_parity": 0, "uncorrected_secded": 0, "corrected": 0}
+        units = {"l2_cache": 2, "sm": 0, "pcie": 0, "microcontroller": 0, "other": 0}
+        assert detail["ecc"] == {
+            "volatile": {"sram": {**nothing, "corrected": 5}},
+            "aggregate": {
+                "device_memory": {"corrected": 3, "uncorrected": 0},
+                "sram": {**nothing, "uncorrected_parity": 2, "uncorrected_by_unit": units},
+            },
+        }
+        assert detail["throttle_seconds"] == {
+            "sw_power_cap": 4.2,
+            "sw_therm_slowdown": 1.5,
+            "hw_power_brake": 0,
+        }
 
 
 def test_a_gpu_that_supports_nothing_is_a_row_without_values(tmp_path: Path) -> None:

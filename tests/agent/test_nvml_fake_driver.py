@@ -131,3 +131,40 @@ def test_subprocesses_run_on_it_and_their_calls_are_logged(tmp_path: Path) -> No
     assert [c.function for c in driver.calls()] == ["nvmlInitWithFlags", "nvmlDeviceGetCount_v2"]
     driver.forget_calls()
     assert driver.calls() == []
+
+
+def test_mig_devices_have_gaps_and_know_their_gpu(driver: FakeDriver, nvml: Any) -> None:
+    driver.set({f"gpu.0.{key}": value for key, value in fake_gpus.mig_h100(0).items()})
+    gpu = nvml.nvmlDeviceGetHandleByIndex(0)
+    assert nvml.nvmlDeviceGetMaxMigDeviceCount(gpu) == 7
+    with pytest.raises(nvml.NVMLError_NotFound):
+        nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, 1)
+    mig = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, 2)
+    assert nvml.nvmlDeviceIsMigDeviceHandle(mig).value == 1
+    assert nvml.nvmlDeviceIsMigDeviceHandle(gpu).value == 0
+    parent = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(mig)
+    assert nvml.nvmlDeviceGetUUID(parent) == fake_gpus.uuid(0)
+    assert nvml.nvmlDeviceGetUUID(mig) == fake_gpus.mig_uuid(0, 2)
+    other = nvml.nvmlDeviceGetHandleByIndex(1)
+    assert nvml.nvmlDeviceGetMaxMigDeviceCount(other) == 0
+    driver.unset("gpu.0.mig.2.uuid")
+    with pytest.raises(nvml.NVMLError_InvalidArgument):
+        nvml.nvmlDeviceGetMemoryInfo(mig)
+
+
+def test_gpm_wants_two_samples_of_the_same_gpu(nvml: Any) -> None:
+    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(2)]
+    samples = [nvml.nvmlGpmSampleAlloc() for _ in range(2)]
+    for handle, sample in zip(handles, samples, strict=True):
+        nvml.nvmlGpmSampleGet(handle, sample)
+    asked = nvml.c_nvmlGpmMetricsGet_t()
+    asked.version, asked.numMetrics = 1, 1
+    asked.sample1, asked.sample2 = samples
+    asked.metrics[0].metricId = nvml.NVML_GPM_METRIC_SM_UTIL
+    with pytest.raises(nvml.NVMLError_InvalidArgument):
+        nvml.nvmlGpmMetricsGet(asked)
+    nvml.nvmlGpmSampleGet(handles[0], samples[1])
+    nvml.nvmlGpmMetricsGet(asked)
+    assert asked.metrics[0].value == 61.5
+    for sample in samples:
+        nvml.nvmlGpmSampleFree(sample)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gpufleet.agent.model import CollectorUnavailable, FaultState
-from gpufleet.agent.nvml import MOST_PROBES, RETRY_SECONDS, NvmlCollector
+from gpufleet.agent.nvml import RETRY_SECONDS, NvmlCollector
+from gpufleet.agent.nvml_probe import MOST_PROBES
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 from support.nvml_session import session
@@ -44,6 +45,46 @@ def test_a_lost_gpu_that_answers_again_has_no_slow_values_of_before(tmp_path: Pa
         s.driver.unset("gpu.0.*")
         assert "power_limit_watts" not in s.values(slow=False)
         assert "power_limit_watts" in s.values(slow=True)
+
+
+@pytest.mark.parametrize("xid", [79, None])
+def test_a_gpu_lost_at_the_fifth_tick_is_told_with_or_without_an_xid(
+    tmp_path: Path, xid: int | None
+) -> None:
+    with session(tmp_path, fake_gpus.fleet(fake_gpus.h100, 2)) as s:
+        s.start()
+        seen = []
+        for tick in range(8):
+            if tick == 5:
+                s.driver.fail("gpu.0.*", 15)
+                if xid is not None:
+                    s.driver.xid(0, xid)
+            s.now += 1
+            reading = s.read(0, slow=tick % 4 == 0)
+            seen.append(reading.fault.state if reading.fault else None)
+            assert s.values(1)["temperature_celsius"] == 41
+        assert seen == [None] * 5 + [FaultState.LOST] * 3
+
+
+@pytest.mark.parametrize("code", [15, 16])
+def test_a_gpu_that_was_reset_is_probed_again_and_its_counters_begin_anew(
+    tmp_path: Path, code: int
+) -> None:
+    with session(tmp_path, fake_gpus.fleet(fake_gpus.h100, 2)) as s:
+        s.start()
+        s.driver.fail("gpu.0.*", code)
+        s.fault()
+        assert not s.collector.stale()
+        s.driver.unset("gpu.0.*")
+        s.driver.set({"gpu.0.energy": 1000, "gpu.0.ecc.mode": 0, "gpu.0.retired.pending": 0})
+        s.driver.forget_calls()
+        assert s.values()["energy_joules_total"] == 1
+        assert s.collector.stale()
+        first, _ = s.enumerate()
+        assert first.facts["ecc_mode"] == "disabled"
+        assert "retired_pages_pending" in s.values()
+        assert not s.driver.calls("nvmlDeviceGetVbiosVersion", slot=1)
+        assert not s.collector.stale()
 
 
 def test_a_field_that_says_lost_is_a_lost_gpu(tmp_path: Path) -> None:
@@ -203,7 +244,7 @@ def test_a_version_mismatch_under_the_running_agent_needs_its_restart(tmp_path: 
         s.start()
         s.driver.set({"*": "!18", "init": "!18"})
         s.fault()
-        with pytest.raises(CollectorUnavailable, match="restart the agent") as raised:
+        with pytest.raises(CollectorUnavailable, match="starts again by itself") as raised:
             s.collector.subjects()
         assert raised.value.permanent
 
@@ -317,6 +358,22 @@ def test_what_failed_when_a_gpu_was_first_read_is_tried_again(tmp_path: Path) ->
         (subject,) = s.enumerate()
         assert (subject.facts["vbios"], subject.facts["nvlink_count"]) == ("96.00", 2)
         assert s.values()["nvlink_errors_total"] == 3
+
+
+def test_a_gpu_lost_while_it_is_probed_again_comes_back_with_everything(tmp_path: Path) -> None:
+    with session(tmp_path, [fake_gpus.mig_h100(0)]) as s:
+        s.driver.fail("gpu.0.vbios", 999)
+        s.start()
+        s.now += RETRY_SECONDS
+        assert s.collector.stale()
+        s.driver.set({"gpu.0.vbios": "!15"})
+        assert s.enumerate()[0].fault is not None
+        assert s.fault(1).state is FaultState.LOST
+        s.driver.set({"gpu.0.vbios": "96.00"})
+        s.fault(0)
+        assert s.collector.stale()
+        assert [x.fault for x in s.enumerate()] == [None] * 4
+        assert s.values(1)["memory_used_bytes"] == 1500 << 20
 
 
 def test_a_call_that_always_fails_is_not_probed_for_ever(tmp_path: Path) -> None:

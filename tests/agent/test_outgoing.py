@@ -106,3 +106,25 @@ def test_beside_a_backlog_each_new_tick_moves_the_live_view_once(
     backlog.append(tick(301))
     assert message(outgoing, 301_000).seq == 0
     assert message(outgoing, 301_000).HasField("packed_samples")
+
+
+def test_of_the_details_only_those_are_sent_that_the_stream_was_not_told(
+    backlog: Backlog,
+) -> None:
+    board = Board(Bell())
+    outgoing = Outgoing(backlog, board)
+    outgoing.go_on_after(Position(0, 0))
+
+    def told(**documents: str) -> list[str]:
+        details = [pb.SubjectDetail(subject_key=k, json=v) for k, v in documents.items()]
+        board.show_details(pb.Details(details=details))
+        found = outgoing.next(1000, 0.0)
+        if isinstance(found, Pause):
+            return []
+        return [detail.subject_key for detail in found.details.details]
+
+    assert told(a="{1}", b="{1}") == ["a", "b"]
+    assert told(a="{1}", b="{2}") == ["b"]
+    assert told(a="{1}", b="{2}") == []
+    assert told(b="{2}") == []
+    assert told(a="{1}", b="{2}") == ["a"]

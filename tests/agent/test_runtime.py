@@ -62,7 +62,7 @@ def test_a_second_agent_on_the_same_state_folder_refuses_in_a_sentence(tmp_path:
         )
     assert second.returncode == 1
     last = second.stderr.splitlines()[-1]
-    assert last.startswith("Another agent already uses the state folder")
+    assert last.startswith("gpufleet agent: Another agent already uses the state folder")
     assert "Traceback" not in second.stderr
 
 
@@ -178,5 +178,5 @@ def test_snapshot_without_a_way_to_read_says_so_and_prints_nothing() -> None:
         check=False,
     )
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith("There is no nvidia-smi on the PATH")
+    assert run.stderr.startswith("gpufleet snapshot: There is no nvidia-smi on the PATH")
     assert len(run.stderr.splitlines()) == 1

@@ -11,7 +11,7 @@ from gpufleet.proto.catalog import BY_ID
 from support import fake_gpus
 from support.fake_driver import missing
 from support.fake_gpus import Gpu
-from support.fake_smi import log
+from support.fake_smi import gpu, log, mig_device
 from support.nvml_session import session
 from support.smi_of_gpu import log_entry
 
@@ -87,3 +87,25 @@ def test_nvml_and_bash_agree(tmp_path: Path, board: str) -> None:
     facts = {k: v for k, v in subject.facts.items() if k not in FACTS_NOT_IN_THE_LOG}
     assert facts == {k: v for k, v in bash.facts.items() if k not in FACTS_OF_BASH_ONLY}
     assert (subject.key, subject.name, subject.index) == (bash.uuid, bash.name, bash.index)
+
+
+def test_nvml_and_bash_agree_on_mig_devices(tmp_path: Path) -> None:
+    state = fake_gpus.mig_h100(0)
+    devices = []
+    for place in (0, 2, 5):
+        its = {k.removeprefix(f"mig.{place}."): v for k, v in state.items()}
+        memory = {
+            f"fb_memory_usage/{part}": f"{int(its[f'memory.{part}']) // MEBIBYTE} MiB"
+            for part in ("total", "reserved", "used", "free")
+        }
+        engines = {"copy_engine": 1, "encoder": 0, "decoder": 1, "jpg": 0, "ofa": 0}
+        counts = {f"device_attributes/shared/{k}_count": str(v) for k, v in engines.items()}
+        devices.append({**mig_device(place, int(its["gi"]), int(its["ci"])), **memory, **counts})
+    (bash,) = parse(log([gpu(0, mig=devices)]).encode()).gpus
+    with session(tmp_path, [state]) as nvml:
+        nvml.start()
+        for at, device in enumerate(bash.mig, start=1):
+            subject = nvml.subjects[at]
+            facts = {k: v for k, v in subject.facts.items() if k not in ("uuid", "profile")}
+            assert (subject.index, facts) == (device.index, device.facts)
+            assert nvml.read(at).values == device.values

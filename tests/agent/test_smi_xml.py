@@ -551,6 +551,7 @@ def test_compute_instances_of_one_gpu_instance_share_its_memory() -> None:
     (read,) = parse(log([gpu(0, mig=devices)]).encode()).gpus
     assert [d.shares_memory for d in read.mig] == [True, True, False]
     assert [d.facts["memory_shared"] for d in read.mig] == [True, True, False]
+    assert [bool(d.values) for d in read.mig] == [True, False, True]
     assert read.mig[2].index == 4
 
 

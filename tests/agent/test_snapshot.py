@@ -26,6 +26,13 @@ def test_every_metric_of_the_catalogue_is_named_and_absent_ones_are_none() -> No
     assert gpu["mig"] == []
 
 
+def test_the_share_of_memory_used_has_the_catalogues_resolution() -> None:
+    collector = ScriptedCollector("a")
+    collector.values = {10: 2 << 30, 13: 3 << 30}
+    (gpu,) = take(collector, "n1", SystemClock())["gpus"]
+    assert gpu["dynamic"]["memory_used_ratio"] == 0.667
+
+
 def test_a_faulty_gpu_has_its_fault_and_no_values() -> None:
     collector = ScriptedCollector("a", "b")
     collector.faults["b"] = Fault(FaultState.LOST, "GPU is lost.", 15)

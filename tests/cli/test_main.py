@@ -124,6 +124,13 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it() -> None:
     assert run.stderr.count("\n") == 1
 
 
+def test_a_missing_database_driver_is_named_with_its_own_extra() -> None:
+    missing = "raise ModuleNotFoundError(\"No module named 'psycopg'\", name='psycopg')"
+    run = run_python("-c", stand_in(missing))
+    assert run.returncode == 1
+    assert "pip install 'gpufleet[postgres]'" in run.stderr
+
+
 def test_an_unexpected_error_is_one_sentence() -> None:
     run = run_python("-c", stand_in(r"raise ValueError('the moon\nis full')"))
     assert run.returncode == 1

@@ -51,7 +51,8 @@ def folder(tmp_path: Path) -> Path:
     ("arguments", "status", "sentence"),
     [
         ((*SERVE, "--http-prot", "1"), 2, r"'--http-prot' .*did you mean --http-port\?"),
-        ((*SERVE, "--http-port", "http"), 2, r"http_port .*0 to 65535.*'http'"),
+        ((*SERVE, "--http-port", "http"), 2, r"--http-port must .*0 to 65535.*'http'"),
+        ((*SERVE, "--http-port", "9", "--grpc-port", "9"), 2, r"both 9: give each .* its own"),
         ((*SERVE, "--config", "none.toml"), 2, r"none\.toml: No such file"),
         ((*SERVE, "--config", "."), 2, r"\. *: Is a directory|Cannot read \."),
         ((*SERVE, "--config", "broken.toml"), 2, r"broken\.toml is not valid TOML"),
@@ -70,6 +71,8 @@ def folder(tmp_path: Path) -> Path:
         ((*RUN, "--config", "broken.toml"), 2, r"broken\.toml: it is not valid TOML"),
         ((*RUN, "--config", "mistaken.toml"), 2, r"mistaken\.toml: http_prot"),
         ((*RUN, "--scenario", "overheet"), 2, r"'overheet': did you mean overheat\?"),
+        ((*RUN, "--scenario", "overheat:9"), 2, r"^gpufleet agent: Scenario .*\.$"),
+        ((*SNAPSHOT, "--scenario", "overheet"), 2, r"^gpufleet snapshot: There is no scenario"),
         ((*SNAPSHOT, "--method", "magic"), 2, r"--method must be one of"),
         ((*SNAPSHOT, "--gpus", "many"), 2, r"--gpus must be a number"),
     ],
@@ -81,6 +84,13 @@ def test_a_wrong_call_is_one_sentence(
     assert (run.returncode, run.stdout) == (status, "")
     assert re.search(sentence, run.stderr)
     assert run.stderr.count("\n") == 1
+
+
+def test_migrating_says_that_it_is_done_and_of_which_database(folder: Path) -> None:
+    (folder / "hub").mkdir()
+    run = gpufleet(folder, "hub", "migrate", "--data-dir", "hub")
+    assert run.returncode == 0
+    assert re.search(r"up to date database=sqlite:///hub/gpufleet\.db\n$", run.stderr)
 
 
 @pytest.mark.parametrize("taken", ["--http-port", "--grpc-port"])
@@ -235,3 +245,15 @@ def test_a_full_disk_is_said_and_costs_no_tick(own_hub: Stage) -> None:
     assert own_hub.hub.wait(60) == 0
     assert taken(journal) == stored(own_hub)
     assert "Traceback" not in log.read_text() + own_hub.log
+
+
+def test_what_is_no_http_leaves_one_line_in_the_hubs_log_that_looks_like_the_others(
+    shared_hub: Stage,
+) -> None:
+    with socket.create_connection(("127.0.0.1", shared_hub.http_port), 30) as caller:
+        caller.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+        assert b" 400 " in caller.recv(200)
+    wait_for(lambda: "Invalid HTTP" in shared_hub.log, what="the hub's line")
+    assert all(
+        re.match(r"\d{4}-\d\d-\d\dT[\d:]{8}Z [A-Z]+ ", x) for x in shared_hub.log.splitlines()
+    )

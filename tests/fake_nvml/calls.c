@@ -50,6 +50,25 @@ static unsigned long long driver_load(void)
     return load;
 }
 
+int is_mig(int slot)
+{
+    return slot >= SLOTS;
+}
+
+int gpu_of(int slot)
+{
+    return slot % SLOTS;
+}
+
+const char *prefix(char out[32], int slot)
+{
+    if (is_mig(slot))
+        snprintf(out, 32, "gpu.%d.mig.%d", gpu_of(slot), slot / SLOTS - 1);
+    else
+        snprintf(out, 32, "gpu.%d", slot);
+    return out;
+}
+
 static nvmlReturn_t enter_with(const char *function, int slot, const char *extra)
 {
     nvmlReturn_t rc;
@@ -72,30 +91,37 @@ nvmlReturn_t enter(const char *function)
 
 nvmlReturn_t enter_device(const char *function, nvmlDevice_t device, const char *extra, int *slot)
 {
-    char key[256];
+    char key[256], mine[32], mig[96];
     nvmlReturn_t rc;
-    if (device < devices || device >= devices + SLOTS) {
+    if (device < devices || device >= devices + sizeof devices / sizeof *devices) {
         state_call(function, -1, "invalid handle");
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     *slot = device->slot;
-    if ((rc = enter_with(function, *slot, extra)))
+    int gpu = gpu_of(*slot);
+    snprintf(mig, sizeof mig, "mig=%d %s", *slot / SLOTS - 1, extra);
+    if ((rc = enter_with(function, gpu, is_mig(*slot) ? mig : extra)))
         return rc;
-    snprintf(key, sizeof key, "gpu.%d.hang", *slot);
+    snprintf(key, sizeof key, "gpu.%d.hang", gpu);
     hang(key);
-    if (!visible(*slot))
+    snprintf(key, sizeof key, "gpu.%d.hang.%s", gpu, function);
+    hang(key);
+    if (!visible(gpu))
         return NVML_ERROR_GPU_IS_LOST;
-    snprintf(key, sizeof key, "gpu.%d.*", *slot);
+    snprintf(key, sizeof key, "gpu.%d.*", gpu);
     if ((rc = scripted("%s", key)))
         return rc;
-    snprintf(key, sizeof key, "gpu.%d.call.%s", *slot, function);
+    snprintf(key, sizeof key, "%s.uuid", prefix(mine, *slot));
+    if (is_mig(*slot) && !state_text(mig, sizeof mig, "%s", key)) /* its instance was destroyed */
+        return NVML_ERROR_INVALID_ARGUMENT;
+    snprintf(key, sizeof key, "%s.call.%s", mine, function);
     return scripted("%s", key);
 }
 
 nvmlReturn_t text(char *out, unsigned int size, int slot, const char *name)
 {
-    char value[256];
-    if (!state_text(value, sizeof value, "gpu.%d.%s", slot, name))
+    char value[256], mine[32];
+    if (!state_text(value, sizeof value, "%s.%s", prefix(mine, slot), name))
         return NVML_ERROR_NOT_SUPPORTED;
     if (value[0] == '!')
         return (nvmlReturn_t)atoi(value + 1);
@@ -107,7 +133,8 @@ nvmlReturn_t text(char *out, unsigned int size, int slot, const char *name)
 
 nvmlReturn_t integer(unsigned long long *out, int slot, const char *name)
 {
-    return state_integer(slot, out, "gpu.%d.%s", slot, name);
+    char mine[32];
+    return state_integer(slot, out, "%s.%s", prefix(mine, slot), name);
 }
 
 nvmlReturn_t narrow(unsigned int *out, int slot, const char *name)

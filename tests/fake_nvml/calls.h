@@ -23,13 +23,21 @@
 #undef nvmlDeviceGetMPSComputeRunningProcesses_v3
 
 #define SLOTS 64
+#define MIG_PLACES 8 /* MIG indices of one GPU */
 #define NO_VALUE 0xFFFFFFFFFFFFFFFFull
 
+/* A MIG device has a slot of its own past those of the GPUs: SLOTS * (1 + MIG index) + the GPU's slot. */
 struct nvmlDevice_st {
     int slot;
 };
 
-extern struct nvmlDevice_st devices[SLOTS];
+extern struct nvmlDevice_st devices[SLOTS * (1 + MIG_PLACES)];
+
+int is_mig(int slot);
+int gpu_of(int slot);
+
+/* Where the keys of a slot begin: `gpu.2` or `gpu.2.mig.5`. */
+const char *prefix(char out[32], int slot);
 
 /* Logs the call, hangs if told so, and answers what the whole driver has to say. */
 nvmlReturn_t enter(const char *function);

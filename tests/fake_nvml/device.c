@@ -97,24 +97,6 @@ nvmlReturn_t nvmlDeviceGetTemperatureThreshold(nvmlDevice_t device, nvmlTemperat
     return narrow(temp, slot, names[type]);
 }
 
-#ifndef FLAVOUR_OLD
-nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current, unsigned int *pending)
-{
-    DEVICE(device);
-    return pair(current, pending, slot, "mig.mode", "mig.mode_pending");
-}
-
-NUMBER_GETTER(nvmlDeviceGetMaxMigDeviceCount, unsigned int, "mig.max_count")
-
-nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t device, unsigned int index, nvmlDevice_t *mig)
-{
-    DEVICE(device);
-    (void)index;
-    (void)mig;
-    return NVML_ERROR_NOT_FOUND;
-}
-#endif
-
 NUMBER_GETTER(nvmlDeviceGetPowerUsage, unsigned int, "power")
 NUMBER_GETTER(nvmlDeviceGetEnforcedPowerLimit, unsigned int, "power_limit.enforced")
 NUMBER_GETTER(nvmlDeviceGetFanSpeed, unsigned int, "fan.0")
@@ -142,6 +124,14 @@ nvmlReturn_t nvmlDeviceGetTemperatureV(nvmlDevice_t device, nvmlTemperature_t *t
     if (temperature->version != nvmlTemperature_v1)
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     return narrow((unsigned int *)&temperature->temperature, slot, "temp");
+}
+
+nvmlReturn_t nvmlDeviceGetAddressingMode(nvmlDevice_t device, nvmlDeviceAddressingMode_t *mode)
+{
+    DEVICE(device);
+    if (mode->version != nvmlDeviceAddressingMode_v1)
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    return narrow(&mode->value, slot, "addressing_mode");
 }
 
 nvmlReturn_t nvmlDeviceGetMarginTemperature(nvmlDevice_t device, nvmlMarginTemperature_t *margin)
@@ -206,9 +196,9 @@ static nvmlReturn_t memory_part(unsigned long long *out, int slot, const char *n
 static nvmlReturn_t memory_of(int slot, unsigned long long parts[4])
 {
     static const char *const names[] = {"memory.total", "memory.reserved", "memory.free", "memory.used"};
-    char key[64];
+    char key[64], mine[32];
     int missing = 0;
-    snprintf(key, sizeof key, "gpu.%d.memory", slot);
+    snprintf(key, sizeof key, "%s.memory", prefix(mine, slot));
     nvmlReturn_t rc = scripted("%s", key);
     if (rc)
         return rc;
@@ -255,6 +245,14 @@ nvmlReturn_t nvmlDeviceGetSramEccErrorStatus(nvmlDevice_t device, nvmlEccSramErr
     DEVICE(device);
     if (status->version != nvmlEccSramErrorStatus_v1)
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    integer(&status->aggregateUncParity, slot, "ecc.sram.aggregate_parity");
+    integer(&status->aggregateUncSecDed, slot, "ecc.sram.aggregate_secded");
+    integer(&status->aggregateCor, slot, "ecc.sram.aggregate_corrected");
+    integer(&status->volatileUncParity, slot, "ecc.sram.volatile_parity");
+    integer(&status->volatileUncSecDed, slot, "ecc.sram.volatile_secded");
+    integer(&status->volatileCor, slot, "ecc.sram.volatile_corrected");
+    integer(&status->aggregateUncBucketL2, slot, "ecc.sram.l2");
+    integer(&status->aggregateUncBucketSm, slot, "ecc.sram.sm");
     return narrow(&status->bThresholdExceeded, slot, "ecc.sram_threshold");
 }
 

@@ -1,4 +1,4 @@
-/* Xid events: `xid.1 = 0 79` is event number 1, GPU slot and code; each is delivered once. */
+/* Xid events: `xid.1 = 0 79` is event number 1, GPU slot and code; each is delivered once to each set made before it. */
 #define _GNU_SOURCE
 #include "calls.h"
 
@@ -29,11 +29,23 @@ static void consider_xid(const char *rest, const char *value, void *context)
         *next = (struct next_xid){next->set, number, slot, code};
 }
 
+static void count_xid(const char *rest, const char *value, void *context)
+{
+    unsigned long long number = strtoull(rest, NULL, 10), *newest = context;
+    (void)value;
+    if (number > *newest)
+        *newest = number;
+}
+
 nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set)
 {
     SYSTEM();
     *set = calloc(1, sizeof **set);
-    return *set ? NVML_SUCCESS : NVML_ERROR_MEMORY;
+    if (!*set)
+        return NVML_ERROR_MEMORY;
+    /* What happened before a set was made is not told to it. */
+    state_each("xid.", count_xid, &(*set)->delivered);
+    return NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set)
@@ -62,7 +74,7 @@ nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long ty
 nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned int timeout_ms)
 {
     SYSTEM();
-    for (unsigned long long waited = 0;; waited += 5) {
+    for (unsigned long long waited = 0;; waited += 20) {
         struct next_xid next = {.set = set};
         state_each("xid.", consider_xid, &next);
         if (next.number) {
@@ -76,7 +88,7 @@ nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsi
         }
         if (waited >= timeout_ms)
             return NVML_ERROR_TIMEOUT;
-        pause_ms(5);
+        pause_ms(20);
         state_refresh();
     }
 }

@@ -26,6 +26,12 @@ static const struct field fields[] = {
     {NVML_FI_DEV_ECC_DBE_VOL_TOTAL, ULL, "ecc.uncorrected_volatile"},
     {NVML_FI_DEV_ECC_SBE_AGG_TOTAL, ULL, "ecc.corrected_aggregate"},
     {NVML_FI_DEV_ECC_DBE_AGG_TOTAL, ULL, "ecc.uncorrected_aggregate"},
+    {NVML_FI_DEV_ECC_SBE_VOL_L2, ULL, "ecc.l2.corrected_volatile"},
+    {NVML_FI_DEV_ECC_DBE_VOL_L2, ULL, "ecc.l2.uncorrected_volatile"},
+    {NVML_FI_DEV_ECC_SBE_VOL_DEV, ULL, "ecc.dram.corrected_volatile"},
+    {NVML_FI_DEV_ECC_DBE_VOL_DEV, ULL, "ecc.dram.uncorrected_volatile"},
+    {NVML_FI_DEV_ECC_SBE_AGG_DEV, ULL, "ecc.dram.corrected_aggregate"},
+    {NVML_FI_DEV_ECC_DBE_AGG_DEV, ULL, "ecc.dram.uncorrected_aggregate"},
     {NVML_FI_DEV_RETIRED_SBE, UINT, "retired.single_bit"},
     {NVML_FI_DEV_RETIRED_DBE, UINT, "retired.double_bit"},
     {NVML_FI_DEV_RETIRED_PENDING, UINT, "retired.pending"},
@@ -49,6 +55,10 @@ static const struct field fields[] = {
     {NVML_FI_DEV_PCIE_COUNT_TX_BYTES, ULL, "pcie.tx_bytes"},
     {NVML_FI_DEV_PCIE_COUNT_RX_BYTES, ULL, "pcie.rx_bytes"},
     {NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, UINT, "recovery_action"},
+    {NVML_FI_DEV_PERF_POLICY_SYNC_BOOST, ULL, "violation.sync_boost"},
+    {NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, ULL, "violation.sw_thermal"},
+    {NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN, ULL, "violation.hw_thermal"},
+    {NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN, ULL, "violation.hw_power_brake"},
 #endif
 };
 
@@ -62,6 +72,9 @@ static const struct field link_fields[] = {
     {NVML_FI_DEV_NVLINK_ERROR_DL_CRC, ULL, "crc"},
     {NVML_FI_DEV_NVLINK_GET_STATE, UINT, "state"},
     {NVML_FI_DEV_NVLINK_COUNT_LINK_RECOVERY_EVENTS, ULL, "recovery_events"},
+    {NVML_FI_DEV_NVLINK_COUNT_XMIT_BYTES, ULL, "tx_bytes"},
+    {NVML_FI_DEV_NVLINK_COUNT_RCV_BYTES, ULL, "rx_bytes"},
+    {NVML_FI_DEV_NVLINK_GET_SPEED, UINT, "speed_mbps"},
 #endif
     {0, UINT, NULL},
 };
@@ -154,6 +167,8 @@ nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldV
         return rc;
     if (count < 1)
         return NVML_ERROR_INVALID_ARGUMENT;
+    if (is_mig(slot))
+        return NVML_ERROR_NOT_SUPPORTED;
     for (int i = 0; i < count; i++) {
         values[i].timestamp = (long long)state_now();
         values[i].latencyUsec = 1;

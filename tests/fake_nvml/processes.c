@@ -72,10 +72,19 @@ static void add_process(const char *rest, const char *value, void *context)
 
 static void processes_of(int slot, struct processes *all)
 {
-    char prefix[64];
+    char name[64];
     all->count = 0;
-    snprintf(prefix, sizeof prefix, "gpu.%d.process.", slot);
-    state_each(prefix, add_process, all);
+    snprintf(name, sizeof name, "gpu.%d.process.", gpu_of(slot));
+    state_each(name, add_process, all);
+    if (is_mig(slot)) { /* only those of its own instance */
+        unsigned int gi = 0, ci = 0, kept = 0;
+        narrow(&gi, slot, "gi");
+        narrow(&ci, slot, "ci");
+        for (unsigned int i = 0; i < all->count; i++)
+            if (all->list[i].gi == gi && all->list[i].ci == ci)
+                all->list[kept++] = all->list[i];
+        all->count = kept;
+    }
 }
 
 #define RUNNING(function, type, letter)                                                        \

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct nvmlDevice_st devices[SLOTS];
+struct nvmlDevice_st devices[SLOTS * (1 + MIG_PLACES)];
 
 void fake_nvml_configure(const char *state_path, const char *log_path)
 {
@@ -15,7 +15,7 @@ void fake_nvml_configure(const char *state_path, const char *log_path)
 
 __attribute__((constructor)) static void number_devices(void)
 {
-    for (int slot = 0; slot < SLOTS; slot++)
+    for (int slot = 0; slot < SLOTS * (1 + MIG_PLACES); slot++)
         devices[slot].slot = slot;
 }
 

@@ -61,8 +61,8 @@ def test_both_places_of_the_document_are_the_same() -> None:
         ("/gpu/GPU-a-0/processes/first", 404, "There is no key 'first' here."),
         ("/gpu/GPU-z/static", 404, "There is no GPU 'GPU-z'"),
         ("/gpu/GPU-a-0?method=nvlm", 422, "did you mean 'nvml'?"),
-        ("/gpu/GPU-a-0?method=bash", 501, "Node 'a' streams with sim"),
-        ("/gpu/list?method=sim", 501, "Node 'b' streams with nvml"),
+        ("/gpu/GPU-a-0?method=bash", 409, "Node a cannot."),
+        ("/gpu/list?method=sim", 422, "name one with ?node="),
         ("/gpu/metric?node=c", 404, "There is no node 'c'"),
         ("/gpu/GPU-a-0/static?fields=x", 422, "There is no parameter 'fields'"),
     ],
@@ -87,3 +87,46 @@ def test_the_metric_endpoint_is_the_gpus_part_of_the_exposition() -> None:
     assert "gpufleet_node_" not in part.text
     assert "gpufleet_hub_" not in part.text
     assert 'node="a"' not in ask(hub(), "/gpu/metric?node=b").text
+
+
+def asked_hub() -> PublishedHub:
+    """Node a streams with sim and can be asked for bash."""
+    found = hub()
+    gpu = {
+        "uuid": "GPU-a-0",
+        "index": 0,
+        "name": 'An "H100"',
+        "dynamic": {
+            "temperature_celsius": 55,
+            "power_watts": None,
+            "throttle_reasons": ["sw_power_cap"],
+        },
+        "mig": [],
+    }
+    found.collected["a", "bash"] = {
+        "node": "a",
+        "method": "bash",
+        "time": "2026-01-01T00:00:00.000Z",
+        "gpus": [gpu],
+    }
+    return found
+
+
+def test_another_method_is_collected_by_the_agent_and_told_in_the_same_forms() -> None:
+    gpu = document(asked_hub(), "/gpu/GPU-a-0?method=bash")
+    assert (gpu["method"], gpu["node"], gpu["stale"]) == ("bash", "a", False)
+    assert document(asked_hub(), "/gpu/GPU-a-0/dynamic/temperature_celsius?method=bash") == 55
+    assert document(asked_hub(), "/gpu/list?node=a&method=bash")["gpus"] == [
+        {"uuid": "GPU-a-0", "index": 0, "name": 'An "H100"', "node": "a"}
+    ]
+    lines = ask(asked_hub(), "/gpu/metric?node=a&method=bash").text.splitlines()
+    labels = 'node="a",gpu="0",gpu_uuid="GPU-a-0",gpu_name="An \\"H100\\""'
+    assert f"gpufleet_gpu_temperature_celsius{{{labels}}} 55" in lines
+    assert f'gpufleet_gpu_throttle_active{{{labels},reason="sw_power_cap"}} 1' in lines
+    assert not [line for line in lines if "power_watts{" in line], "absent is no line"
+
+
+def test_a_gpu_that_the_other_method_does_not_see_is_refused_with_a_sentence() -> None:
+    found = asked_hub()
+    found.collected["a", "bash"]["gpus"] = []
+    assert "that method bash sees" in problem(found, "/gpu/GPU-a-0?method=bash", 409)

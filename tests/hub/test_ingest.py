@@ -210,6 +210,21 @@ def test_faults_and_a_hung_collector_are_in_the_next_snapshot(hub: SmallHub) -> 
         assert snapshot.nodes["n"].hung_since_ms == TICK
 
 
+def test_a_driver_that_opened_after_the_hello_is_among_the_nodes_facts(tmp_path: Path) -> None:
+    with small_hub(tmp_path) as hub, raw_agent(hub.port, "n") as agent:
+        agent.hello(facts_json='{"os": "Debian"}')
+        agent.inventory("GPU-a", node_facts='{"os": "Debian", "driver_version": "570.1"}')
+        node = wait_for(
+            lambda: (n := hub.core.fleet.nodes.get("n")) and "driver_version" in n.facts and n,
+            what="the driver's version",
+        )
+        assert dict(node.facts) == {"os": "Debian", "driver_version": "570.1", "machine_id": "n"}
+        agent.inventory("GPU-a", node_facts='{"driver_version": "580.2"}')
+        wait_for(lambda: node.facts["driver_version"] == "580.2", what="the new driver")
+    with small_hub(tmp_path) as again:
+        assert again.core.fleet.nodes["n"].facts["driver_version"] == "580.2"
+
+
 def test_a_detail_document_is_shown_and_what_dcgm_found_counts_for_health(hub: SmallHub) -> None:
     finding = {"subsystem": "Memory", "failed": True, "sentence": "A DBE was found."}
     detail = {"fan_speed_ratios": [0.4, 0.5], "dcgm": {"findings": [finding]}}

@@ -72,8 +72,9 @@ def running_agent(
 
 
 def journal_of(folder: Path) -> list[dict[str, Any]]:
-    """Every line of the journal."""
-    return [json.loads(line) for line in (folder / "journal").read_text().splitlines()]
+    """Every whole line of the journal; the agent may be writing the next."""
+    whole, _, _ = (folder / "journal").read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def samples_of(lines: Sequence[dict[str, Any]]) -> dict[Sample, dict[int, int]]:

@@ -175,7 +175,7 @@ class FakeDriver:
         try:
             yield self
         finally:
-            self.unset(*(key for key in self._state if key.endswith("hang")))
+            self.unset(*(key for key in self._state if "hang" in key.split(".")))
             while library.nvmlShutdown() == 0:
                 pass
             configure(None, None)

@@ -79,6 +79,10 @@ def h100(index: int) -> Gpu:
         "throttle": "0x1",
         "violation.power": 4_200_000_000,
         "violation.thermal": 0,
+        "gpm": 1,
+        "gpm.sm": 61.5,
+        "gpm.tensor": 40.25,
+        "gpm.dram": 33.3,
         "fans": 0,
         "pcie.generation": 5,
         "pcie.generation_max": 5,
@@ -233,7 +237,31 @@ def gb200(index: int) -> Gpu:
         "nvlink.1.crc": "!3",
         "nvlink.0.recovery_events": 2,
         "nvlink.1.recovery_events": 1,
+        "nvlink.tx_kib": "!3",
+        "nvlink.rx_kib": "!3",
+        "nvlink.0.tx_bytes": 4_000_000_000,
+        "nvlink.1.tx_bytes": 5_000_000_000,
+        "nvlink.0.rx_bytes": 6_000_000_000,
+        "nvlink.1.rx_bytes": 7_000_000_000,
+        "nvlink.0.speed_mbps": 50_000,
+        "nvlink.1.speed_mbps": 50_000,
     }
+
+
+def gb10(index: int) -> Gpu:
+    """A GB10 (DGX Spark): no memory of its own, it uses the host's."""
+    gpu = {
+        **h100(index),
+        "name": "NVIDIA GB10",
+        "architecture": 10,
+        "compute_capability": "12.1",
+        "addressing_mode": 2,
+        "nvlink.count": 0,
+        "gpm": 0,
+    }
+    for key in [key for key in gpu if key.startswith(("memory.", "ecc.", "remapped."))]:
+        del gpu[key]
+    return gpu
 
 
 def mig_parent(index: int) -> Gpu:
@@ -244,6 +272,43 @@ def mig_parent(index: int) -> Gpu:
     for key in ("correctable", "uncorrectable", "pending", "failure"):
         del gpu[f"remapped.{key}"]
     return gpu
+
+
+def mig_uuid(index: int, place: int) -> str:
+    """The UUID of the MIG device at an index (its place) of the GPU at another."""
+    return f"MIG-00000000-0000-4000-{0x8000 + place:x}-{index:012x}"
+
+
+def mig_device(index: int, place: int, profile: str, gi: int, ci: int, used: int) -> Gpu:
+    """State keys of one MIG device of a GPU; memory is its GPU instance's, 10 GiB, ``used`` MiB."""
+    total = 9984 * MIB
+    device: Gpu = {
+        "uuid": mig_uuid(index, place),
+        "name": f"NVIDIA H100 80GB HBM3 MIG {profile}",
+        "gi": gi,
+        "ci": ci,
+        "multiprocessors": 16,
+        "copy_engines": 1,
+        "decoders": 1,
+        "memory.total": total,
+        "memory.reserved": 0,
+        "memory.used": used * MIB,
+        "memory.free": total - used * MIB,
+    }
+    return {f"mig.{place}.{key}": value for key, value in device.items()}
+
+
+def mig_h100(index: int) -> Gpu:
+    """An H100 with two GPU instances, the first shared by two; MIG index 1 is free."""
+    return {
+        **mig_parent(index),
+        **mig_device(index, 0, "1c.2g.20gb", 1, 0, 1500),
+        **mig_device(index, 2, "1c.2g.20gb", 1, 1, 1500),
+        **mig_device(index, 5, "1g.10gb", 9, 0, 12),
+        "gi.1.gpm.sm": 80,
+        "gi.1.gpm.tensor": 55.5,
+        "gi.9.gpm.sm": 3,
+    }
 
 
 def pascal(index: int) -> Gpu:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry, Gauge
 
-from gpufleet.hub.api.state import HubClosing
+from gpufleet.hub.api.state import CannotCollect, HubClosing
 from gpufleet.hub.store.buckets import Values, single_samples
 from gpufleet.hub.store.events import EventPage
 from gpufleet.hub.store.history import History, Request, Series
@@ -226,6 +226,7 @@ class PublishedHub:
         self.asked: list[Any] = []
         self.page = EventPage((), None)
         self.error: Exception | None = None
+        self.collected: dict[tuple[str, str], Any] = {}
         self._snapshot = snapshot
         self._changed = asyncio.Event()
         self._closing = False
@@ -274,6 +275,13 @@ class PublishedHub:
             for r in requests
         )
         return History(start_ms, end_ms, 1000, True, series)
+
+    async def collect(self, node: str, method: str) -> Any:
+        """What a test said that this node collects."""
+        try:
+            return self.collected[node, method]
+        except KeyError:
+            raise CannotCollect(f"Node {node} cannot.") from None
 
     async def events(
         self,

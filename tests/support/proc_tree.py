@@ -23,6 +23,8 @@ def add_process(
     comm: str = "comm",
     uid: int = 0,
     start_ticks: int = 12_345,
+    cgroup: str | None = None,
+    environ: Sequence[str] = (),
 ) -> None:
     """A process; ``start_ticks`` are hundredths of a second after the start of the machine."""
     folder = proc / str(pid)
@@ -31,4 +33,7 @@ def add_process(
     (folder / "stat").write_text(f"{pid} ({comm}) {before} {start_ticks} 1000 50\n")
     (folder / "status").write_text(f"Name:\t{comm}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
     (folder / "comm").write_text(f"{comm}\n")
+    (folder / "environ").write_bytes(b"".join(e.encode() + b"\0" for e in environ))
+    if cgroup is not None:
+        (folder / "cgroup").write_text(cgroup)
     (folder / "cmdline").write_bytes(b"".join(a.encode() + b"\0" for a in arguments))

@@ -51,8 +51,10 @@ class RawAgent:
         self.inventory(*gpus)
         return welcome
 
-    def inventory(self, *gpus: str) -> None:
-        subjects = [pb.SubjectFacts(kind="node", key=self.node, name=self.node)]
+    def inventory(self, *gpus: str, node_facts: str = "") -> None:
+        subjects = [
+            pb.SubjectFacts(kind="node", key=self.node, name=self.node, facts_json=node_facts)
+        ]
         subjects += [
             pb.SubjectFacts(kind="gpu", key=key, index=i, name="H100", facts_json='{"a":1}')
             for i, key in enumerate(gpus)

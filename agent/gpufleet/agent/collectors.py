@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gpufleet.agent.model import Collector, CollectorUnavailable
+from gpufleet.agent.processes import REVEAL_NOTHING, Reveal
 
 METHODS = ("nvml", "bash", "sim", "auto")
 
@@ -31,6 +32,8 @@ class Simulation:
     since_ms: int | None = None
     slow_seconds: float = 30.0
     """How often the slow tier is read, for every method."""
+    reveal: Reveal = REVEAL_NOTHING
+    """What of processes' own words is told, for every method."""
 
 
 def choose(method: str, simulation: Simulation, clock: Callable[[], int]) -> Choice:
@@ -43,13 +46,13 @@ def choose(method: str, simulation: Simulation, clock: Callable[[], int]) -> Cho
     if method == "nvml":
         return Choice(_nvml(simulation), "nvml was asked for")
     if method == "bash":
-        return Choice(_bash(simulation.node), "bash was asked for")
+        return Choice(_bash(simulation), "bash was asked for")
     if method == "auto":
         if driver_library_is_here():
             return Choice(_nvml(simulation), "libnvidia-ml.so.1 is here")
         if nvidia_smi_is_here():
             reason = "there is no libnvidia-ml.so.1, but nvidia-smi is on the PATH"
-            return Choice(_bash(simulation.node), reason)
+            return Choice(_bash(simulation), reason)
         reason = "there is neither libnvidia-ml.so.1 nor nvidia-smi on the PATH"
         return Choice(_nvml(simulation), reason)
     raise CollectorUnavailable(f"There is no method {method!r}: use {', '.join(METHODS)}.")
@@ -88,7 +91,9 @@ def _sim(simulation: Simulation, clock: Callable[[], int]) -> Collector:
             since_ms=simulation.since_ms,
         )
     except ValueError as error:
-        raise CollectorUnavailable(str(error)) from error
+        sentence = str(error)
+        stop = "" if sentence.endswith((".", "?")) else "."
+        raise CollectorUnavailable(f"{sentence[:1].upper()}{sentence[1:]}{stop}") from error
 
 
 def _nvml(simulation: Simulation) -> Collector:
@@ -96,10 +101,10 @@ def _nvml(simulation: Simulation) -> Collector:
 
     # A slow value may be as old as three slow readings before it is absent.
     slow_seconds = max(3 * simulation.slow_seconds, 90.0)
-    return NvmlCollector(node=simulation.node, slow_seconds=slow_seconds)
+    return NvmlCollector(node=simulation.node, slow_seconds=slow_seconds, reveal=simulation.reveal)
 
 
-def _bash(node: str) -> Collector:
+def _bash(simulation: Simulation) -> Collector:
     from gpufleet.agent.smi import SmiCollector
 
-    return SmiCollector(node=node)
+    return SmiCollector(node=simulation.node, reveal=simulation.reveal)

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpufleet.agent.attribution import PROLOG_FOLDER
 from gpufleet.agent.collectors import METHODS
+from gpufleet.agent.processes import REVEAL_NOTHING, Reveal
 from gpufleet.proto.version import INTERVALS_MS
 
 DEFAULT_FILE = Path("/etc/gpufleet/agent.toml")
 MAX_LABELS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,62}\Z")
 
 
@@ -45,6 +48,9 @@ class Settings:
     spool_max_bytes: int
     spool_max_age_ms: int
     cpu_budget_ratio: float
+    kernel_log: Path = Path("/dev/kmsg")
+    reveal: Reveal = REVEAL_NOTHING
+    prolog_dir: Path = PROLOG_FOLDER
 
 
 class _Wrong(Exception):
@@ -66,7 +72,8 @@ def load(config: Path | None, environment: Mapping[str, str], flags: Mapping[str
             values[key] = _read(key, text, f"GPUFLEET_{key.upper()}")
     for key, value in flags.items():
         if value is not None:
-            values[key] = _read(key, value, f"--{key.replace('_', '-')}")
+            flag = "label" if key == "labels" else key.replace("_", "-")
+            values[key] = _read(key, value, f"--{flag}")
     return _settings(values)
 
 
@@ -96,6 +103,11 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         spool_max_bytes=values.get("spool_max_bytes", 256 << 20),
         spool_max_age_ms=int(values.get("spool_max_age_hours", 168.0) * 3_600_000),
         cpu_budget_ratio=values.get("cpu_budget_ratio", 0.02),
+        kernel_log=values.get("kernel_log", Path("/dev/kmsg")),
+        reveal=Reveal(
+            values.get("process_arguments", False), values.get("process_environment", ())
+        ),
+        prolog_dir=values.get("prolog_dir", PROLOG_FOLDER),
     )
 
 
@@ -134,7 +146,8 @@ def _read(key: str, value: object, where: str) -> Any:
     try:
         return reader(value)
     except _Wrong as wrong:
-        raise ConfigError(f"{where} {wrong}, not {value!r}.") from wrong
+        shown = value[0] if isinstance(value, list) and len(value) == 1 else value
+        raise ConfigError(f"{where} {wrong}, not {shown!r}.") from wrong
 
 
 # Readers: a value of TOML, or the text of a variable or flag, as what Settings holds.
@@ -244,6 +257,21 @@ def _labels(value: object) -> Mapping[str, str]:
     return dict(value)
 
 
+def _yes_or_no(value: object) -> bool:
+    said = {"true": True, "false": False}.get(str(value).lower())
+    if said is None:
+        raise _Wrong("must be true or false")
+    return said
+
+
+def _variables(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [item for item in value.split(",") if item]
+    if not isinstance(value, list) or not all(_VARIABLE.match(_text(item)) for item in value):
+        raise _Wrong("must be a list of names of variables")
+    return tuple(value)
+
+
 def _path(value: object) -> Path:
     text = _text(value)
     if not text:
@@ -264,6 +292,10 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "spool_max_bytes": _whole(1 << 20, 1 << 40),
     "spool_max_age_hours": _at_least(1, 8760),
     "cpu_budget_ratio": _at_least(0.001, 1),
+    "kernel_log": _path,
+    "process_arguments": _yes_or_no,
+    "process_environment": _variables,
+    "prolog_dir": _path,
     "gpus": _whole(0, 256),
     "seed": _whole(0, 2**53),
     "scenario": _text,

@@ -88,7 +88,8 @@ class Reading:
 class CollectorUnavailable(Exception):
     """The method cannot run here (no driver, no permission). The text is one sentence for people.
 
-    ``permanent`` is True where only a restart of the process can help (a driver upgrade).
+    ``permanent`` is True where only a new process can help (a driver upgrade): `agent run` then
+    becomes one.
     """
 
     def __init__(self, sentence: str, *, permanent: bool = False) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gpufleet.agent.model import (
+    CollectorUnavailable,
     Fault,
     FaultState,
     Json,
@@ -26,19 +27,29 @@ from gpufleet.agent.model import (
 )
 from gpufleet.agent.nvml_calls import Kind, Nvml, NvmlFailure, unavailable
 from gpufleet.agent.nvml_device import Device, DriverGone, GpuFault, Look, fault_of
-from gpufleet.agent.nvml_fields import FIELDS, nvlink_fields
-from gpufleet.agent.nvml_processes import process_struct, read_processes
+from gpufleet.agent.nvml_mig import layout, read_instance
+from gpufleet.agent.nvml_probe import Prober, absent, gpu_subject, mig_subjects, missing
+from gpufleet.agent.nvml_processes import (
+    GpuProcess,
+    lists_refused,
+    process_struct,
+    read_processes,
+)
+from gpufleet.agent.nvml_sleep import all_asleep, sleeps
 from gpufleet.agent.nvml_slots import Slot, keys, look_at
-from gpufleet.agent.nvml_sources import columns
-from gpufleet.agent.nvml_static import node_facts, read_static
+from gpufleet.agent.nvml_static import node_facts
 from gpufleet.agent.nvml_values import read_values
-from gpufleet.agent.processes import ProcessTable
+from gpufleet.agent.processes import REVEAL_NOTHING, ProcessTable, Reveal
+from gpufleet.agent.sighting import Sighting
+from gpufleet.agent.xid_watch import Watched, XidWatch
 
 RETRY_SECONDS = 30.0
 """How often GPUs that could not be opened, or not be read fully, are tried again."""
 
-MOST_PROBES = 3
-"""Tries to read all that a GPU answers: some calls say Unknown Error on healthy boards for ever."""
+ASLEEP = (
+    "Every NVIDIA GPU of this machine sleeps, and is not woken only to be read: "
+    "start something that uses one."
+)
 
 
 class NvmlCollector:
@@ -57,6 +68,7 @@ class NvmlCollector:
         proc: Path = Path("/proc"),
         sysfs: Path = Path("/sys"),
         slow_seconds: float = 90.0,
+        reveal: Reveal = REVEAL_NOTHING,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -65,12 +77,16 @@ class NvmlCollector:
         self._slow_seconds = slow_seconds
         self._clock = clock
         self._wall_clock_ns = wall_clock_ns
-        self._table = ProcessTable(proc)
+        self._table = ProcessTable(proc, reveal=reveal)
         self._nvml = Nvml()
+        self._prober = Prober(self._nvml, sysfs, proc)
+        self._xids = XidWatch(self._nvml, lambda: wall_clock_ns() // 1_000_000)
         self._open = False
         self._gone: NvmlFailure | None = None
         self._devices: dict[str, Device] = {}
+        self._instances: dict[str, Device] = {}
         self._known: dict[str, Subject] = {}
+        self._known_mig: dict[str, tuple[Subject, ...]] = {}
         self._count = 0
         self._closed_slots: tuple[int, ...] = ()
         self._retry_at = 0.0
@@ -80,16 +96,21 @@ class NvmlCollector:
     def open(self) -> None:
         """Start a session, ending the one that is open; what was learnt about GPUs is kept."""
         self.close()
+        if all_asleep(self._sysfs):
+            raise CollectorUnavailable(ASLEEP)
         self._nvml.open()
         self._open, self._gone = True, None
         self._struct = process_struct(self._nvml)
 
     def close(self) -> None:
         """Let the driver go."""
+        self._xids.stop()
+        for device in self._devices.values():
+            self._prober.forget(device)
         if self._open:
             self._nvml.close()
         self._open = False
-        self._devices = {}
+        self._devices, self._instances = {}, {}
 
     def node_facts(self) -> Mapping[str, Json]:
         """Versions of driver, NVML and CUDA, and how many GPUs the driver counts."""
@@ -133,10 +154,22 @@ class NvmlCollector:
             found.append(subject)
             if slot.uuid:
                 self._known[key] = subject
+            if subject.fault is None:
+                self._known_mig[key] = mig_subjects(devices[key])
+        for key, device in self._devices.items():
+            if devices.get(key) is not device:
+                self._prober.forget(device)
         self._devices = devices
+        self._instances = {c.key: c for device in devices.values() for c in device.children}
+        self._xids.follow([Watched(d.key, d.pci, d.handle) for d in devices.values()])
         present = {subject.key for subject in found}
-        found.extend(_missing(known) for key, known in self._known.items() if key not in present)
-        return found
+        found.extend(missing(known) for key, known in self._known.items() if key not in present)
+        return [one for gpu in found for one in (gpu, *self._children(gpu))]
+
+    def _children(self, gpu: Subject) -> Sequence[Subject]:
+        """Its MIG devices, those last seen while the GPU cannot be asked."""
+        children = self._known_mig.get(gpu.key, ())
+        return children if gpu.fault is None else [replace(c, fault=gpu.fault) for c in children]
 
     def _faulty(self, slot: Slot, key: str, fault: Fault) -> Subject:
         known = self._known.get(key)
@@ -149,45 +182,21 @@ class NvmlCollector:
         if slot.handle is None and slot.failure is not None:
             return self._faulty(slot, key, fault_of(slot.failure, f"GPU {slot.index}"))
         device = self._devices.get(key)
-        if device is None:
+        if device is None or device.outdated:
             device = Device(key, slot.index, slot.handle, slot.pci)
         device.index, device.handle = slot.index, slot.handle
         devices[key] = device
         if slot.failure is not None:  # its UUID could not be read: no key to give it
             return self._faulty(slot, key, fault_of(slot.failure, device.label()))
-        if not device.probed or device.incomplete:
+        if not device.probed or (device.incomplete and not sleeps(device.sleep)):
             try:
-                self._probe(device)
+                self._prober.probe(device, self._clock())
             except GpuFault as gone:
                 return self._faulty(slot, key, gone.fault)
             except DriverGone as gone:
                 self._note(gone.failure)
                 return self._faulty(slot, key, fault_of(gone.failure, device.label()))
-        name = device.facts.get("name")
-        return Subject(
-            "gpu",
-            key,
-            slot.index,
-            name if isinstance(name, str) else f"GPU {slot.index}",
-            device.columns,
-            facts=device.facts,
-        )
-
-    def _probe(self, device: Device) -> None:
-        """Read everything once, to learn what this GPU answers."""
-        look = Look(self._nvml, device)
-        device.facts = read_static(look, self._sysfs)
-        links = device.facts.get("nvlink_count")
-        fields = (*FIELDS, *nvlink_fields(links if isinstance(links, int) else 0))
-        device.fields = tuple(field for field in fields if look.supports(field))
-        read_values(look, slow=True)
-        if look.answered == 0 and look.trouble is not None:
-            raise GpuFault(fault_of(look.trouble, device.label()))
-        device.slow_at = self._clock()
-        device.columns = columns(device)
-        device.probed = True
-        device.probes += 1
-        device.incomplete = look.trouble is not None and device.probes < MOST_PROBES
+        return gpu_subject(device)
 
     def stale(self) -> bool:
         """True after a driver reload, a change of the count, or when a closed GPU can be opened."""
@@ -216,84 +225,122 @@ class NvmlCollector:
     # Readings
 
     def read(self, subject: Subject, *, slow: bool) -> Reading:
-        """The newest values of one GPU, or its fault."""
-        device = self._devices.get(subject.key)
+        """The newest values of one GPU or MIG device, or its fault."""
+        device = self._devices.get(subject.key) or self._instances.get(subject.key)
         if device is None:
-            return Reading(None, subject.fault or _gone_fault(subject))
+            return Reading(None, subject.fault or absent(subject))
         try:
+            if device.instance is not None:
+                return self._read_instance(device)
             if not device.probed:
                 return self._read_again(device, subject)
-            look = Look(self._nvml, device)
-            values, detail = read_values(look, slow=slow)
+            if sleeps(device.sleep):
+                return Reading({}, detail={"power_state": "suspended"})
+            return self._read_gpu(device, slow=slow)
         except GpuFault as gone:
-            device.slow, device.slow_detail = {}, {}
-            return Reading(None, gone.fault)
+            fault = gone.fault
+            device.lost = fault.state in (FaultState.LOST, FaultState.RESET_REQUIRED)
         except DriverGone as gone:
             self._note(gone.failure)
-            device.slow, device.slow_detail = {}, {}
-            return Reading(None, fault_of(gone.failure, device.label()))
+            fault = fault_of(gone.failure, device.label())
+        device.slow, device.slow_detail = {}, {}
+        return Reading(None, fault)
+
+    def _read_gpu(self, device: Device, *, slow: bool) -> Reading:
+        look, now = Look(self._nvml, device), self._clock()
+        values, detail = read_values(look, now, slow=slow)
         if look.answered == 0 and look.trouble is not None:
-            device.slow, device.slow_detail = {}, {}
-            return Reading(None, fault_of(look.trouble, device.label()))
-        now = self._clock()
+            raise GpuFault(fault_of(look.trouble, device.label()))
+        if device.lost:  # it was reset: what it answers may have changed
+            device.lost = False
+            device.outdated = self._renew = True
         if slow:
             device.slow_at = now
+            self._look_at_partition(look)
         if now - device.slow_at <= self._slow_seconds:
             values.update(device.slow)
             detail.update(device.slow_detail)
         return Reading(values, detail=detail)
 
+    def _look_at_partition(self, look: Look) -> None:
+        before = look.trouble
+        found = layout(look)
+        if found is not None and look.trouble is before and found != look.device.layout:
+            look.device.outdated = self._renew = True
+
+    def _read_instance(self, device: Device) -> Reading:
+        """A MIG device; one that no longer exists has nothing to tell until it is dropped."""
+        assert device.instance is not None
+        gpu = device.instance.gpu
+        look = Look(self._nvml, device)
+        values = read_instance(look, Look(self._nvml, gpu), self._clock())
+        if values is None:
+            gpu.outdated = self._renew = True
+            return Reading({})
+        if look.answered == 0 and look.trouble is not None:
+            raise GpuFault(fault_of(look.trouble, device.label()))
+        return Reading(values)
+
     def _read_again(self, device: Device, subject: Subject) -> Reading:
         """A GPU that was faulty when it was enumerated: once it answers, ``stale`` says so."""
         try:
             if self._nvml.call("nvmlDeviceGetUUID", device.handle) == device.key:
-                self._probe(device)
+                self._prober.probe(device, self._clock())
         except NvmlFailure as failure:
             self._note(failure)
             return Reading(None, fault_of(failure, device.label()))
         self._renew = True
         return Reading(None, subject.fault)
 
+    def sightings(self) -> Sequence[Sighting]:
+        """Xids that NVML told since the last call; the first call begins to listen."""
+        return self._xids.sightings()
+
     def processes(self, subject: Subject) -> Sequence[Process]:
-        """Processes on one GPU with their users and programs."""
+        """Processes on one GPU and its MIG devices, with their users and programs."""
         device = self._devices.get(subject.key)
-        if device is None or not device.probed or self._struct is None:
+        if device is None or not device.probed or self._struct is None or sleeps(device.sleep):
             return ()
         try:
-            found = read_processes(
-                Look(self._nvml, device), self._struct, self._wall_clock_ns() // 1000
-            )
+            found = self._processes(device, self._struct)
         except GpuFault:
             return ()
         except DriverGone as gone:
             self._note(gone.failure)
             return ()
-        result = []
-        for process in found:
-            who = self._table.identify(process.pid)
-            result.append(
-                Process(
-                    subject.key,
-                    process.pid,
-                    process.type,
-                    start_ms=who.start_ms,
-                    user=who.user,
-                    program=who.program,
-                    memory_bytes=process.memory_bytes,
-                    utilization_permille=process.utilization_permille,
-                )
-            )
-        return result
+        return [self._identified(process) for process in found]
 
+    def _processes(self, device: Device, struct: type[ctypes.Structure]) -> list[GpuProcess]:
+        own = {
+            (i.gpu_instance, i.compute_instance): c for c in device.children if (i := c.instance)
+        }
 
-def _gone_fault(subject: Subject) -> Fault:
-    return Fault(FaultState.MISSING, f"GPU {subject.index} is not among the GPUs of the driver.")
+        def key_of(gpu_instance: int, compute_instance: int) -> str:
+            child = own.get((gpu_instance, compute_instance))
+            return device.key if child is None else child.key
 
+        now_us = self._wall_clock_ns() // 1000
+        look = Look(self._nvml, device)
+        found = read_processes(look, struct, now_us, key_of)
+        if own and lists_refused(look):  # only root may ask the GPU as a whole
+            for child in own.values():
+                at_child = Look(self._nvml, child)
+                found += read_processes(at_child, struct, now_us, lambda *_, key=child.key: key)
+        return found
 
-def _missing(known: Subject) -> Subject:
-    """A GPU that was there and is no longer counted."""
-    sentence = (
-        f"GPU {known.index} ({known.facts.get('pci_bus_id') or known.key}) vanished from the "
-        "driver's list: look into dmesg for it, drain the node and restart it."
-    )
-    return replace(known, fault=Fault(FaultState.MISSING, sentence))
+    def _identified(self, process: GpuProcess) -> Process:
+        who = self._table.identify(process.pid)
+        return Process(
+            process.subject_key,
+            process.pid,
+            process.type,
+            start_ms=who.start_ms,
+            user=who.user,
+            program=who.program,
+            memory_bytes=process.memory_bytes,
+            utilization_permille=process.utilization_permille,
+            container=who.container,
+            pod=who.pod,
+            job=who.job,
+            arguments=who.arguments,
+        )

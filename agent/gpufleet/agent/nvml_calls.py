@@ -124,6 +124,10 @@ class Nvml:
         except UnicodeDecodeError:
             raise NvmlFailure(UNKNOWN, name, "the driver's text is not UTF-8") from None
 
+    def make(self, name: str) -> Any:
+        """An empty struct of pynvml's."""
+        return getattr(self._pynvml, name)()
+
     def call_c(self, name: str, *args: Any) -> int:
         """The nvmlReturn_t of the library's own function, for structs that pynvml does not know.
 
@@ -162,8 +166,8 @@ def unavailable(failure: NvmlFailure, *, worked_before: bool) -> CollectorUnavai
     if failure.code == LIB_RM_VERSION_MISMATCH:
         if worked_before:
             return CollectorUnavailable(
-                "The NVIDIA driver was exchanged under the running agent: restart the agent, and "
-                "the machine if nvidia-smi complains as well.",
+                "The NVIDIA driver was exchanged under the running agent, which starts again by "
+                "itself; restart the machine if nvidia-smi complains as well.",
                 permanent=True,
             )
         return CollectorUnavailable(

@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gpufleet.agent.model import Fault, FaultState, Json
 from gpufleet.agent.nvml_calls import Kind, Nvml, NvmlFailure
+
+if TYPE_CHECKING:
+    from gpufleet.agent.nvml_gpm import Gpm
+    from gpufleet.agent.nvml_mig import Instance, Layout
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +34,8 @@ class Source:
 class Field:
     """One NVML field value (NVML_FI_*): ``raw = value * multiplier // divisor`` of the metric.
 
-    ``group`` marks values that are not a metric of their own: added up, or for the detail document.
+    ``group`` marks values that are added up, ``detail`` is a place in the detail document, where
+    the value is in base units by the same scale.
     """
 
     id: int
@@ -39,6 +45,7 @@ class Field:
     divisor: int = 1
     slow: bool = False
     group: str = ""
+    detail: tuple[str, ...] = ()
 
 
 class GpuFault(Exception):
@@ -59,7 +66,10 @@ class DriverGone(Exception):
 
 @dataclass(slots=True, eq=False)
 class Device:
-    """One GPU in one session of the driver. Handles are not hashable: never a key of anything."""
+    """One GPU or MIG device in one session of the driver.
+
+    Handles are not hashable: never a key of anything.
+    """
 
     key: str
     index: int
@@ -86,8 +96,25 @@ class Device:
     slow_at: float = 0.0
     process_seen: int = 0
     """Newest timestamp of process utilisation, microseconds since 1970."""
+    gpm: Gpm | None = None
+    """Where the GPU has GPM."""
+    unified: Path | None = None
+    """/proc/meminfo where the GPU uses the host's memory."""
+    sleep: Path | None = None
+    """runtime_status of sysfs where the kernel may put the GPU to sleep."""
+    layout: Layout | None = None
+    """How it was partitioned when it was probed."""
+    lost: bool = False
+    """At the last look it was lost or required a reset."""
+    outdated: bool = False
+    """It was reset or is partitioned otherwise now: it has to be probed again from nothing."""
+    children: tuple[Device, ...] = ()
+    instance: Instance | None = None
+    """What a MIG device is; None for a GPU."""
 
     def label(self) -> str:
+        if self.instance is not None:
+            return f"MIG device {self.index} of {self.instance.gpu.label()}"
         return f"GPU {self.index} ({self.pci or self.key})"
 
 
@@ -108,6 +135,10 @@ class Look:
         ``extra`` goes after the source's own arguments. GpuFault or DriverGone end the look.
         """
         return self._ask(self.nvml.call, source, *source.args, *extra)
+
+    def ask_at(self, handle: Any, source: Source) -> Any:
+        """The same of another handle of this GPU: that of a MIG device."""
+        return self._ask(lambda name, _: self.nvml.call(name, handle), source)
 
     def ask_c(self, source: Source, *arguments: Any) -> Any:
         """The same by the library's own function, with ctypes values; 0 for success."""

@@ -5,7 +5,7 @@ Ids, units and types are the NVML_FI_* of nvml.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gpufleet.agent.nvml_calls import Kind, kind_of
@@ -35,6 +35,39 @@ THROTTLE_THERMAL = Field(75, _metric("throttle_thermal_seconds_total"), divisor=
 PCIE_REPLAY = Field(94, _metric("pcie_replay_total"), slow=True)
 MEMORY_TEMPERATURE = Field(82, _metric("memory_temperature_celsius"))
 
+
+def _ecc_locations() -> Iterator[Field]:
+    """Fields 7 to 28: volatile, then aggregate, each location corrected and uncorrected."""
+    locations = ("l1_cache", "l2_cache", "device_memory", "register_file", "texture_memory")
+    id = 7
+    for since in ("volatile", "aggregate"):
+        for location in locations:
+            for kind in ("corrected", "uncorrected"):
+                yield Field(id, slow=True, detail=("ecc", since, location, kind))
+                id += 1
+        yield Field(id, slow=True, detail=("ecc", since, "cbu", "uncorrected"))
+        id += 1
+
+
+_MODULE = 1
+"""Scope of the power of a whole module (GB200: GPUs and CPU), which is never a GPU's power."""
+
+_DETAILS = (
+    Field(186, scope=_MODULE, slow=True, divisor=1000, detail=("module_power_watts",)),
+    Field(185, scope=_MODULE, slow=True, divisor=1000, detail=("module_power_average_watts",)),
+    Field(190, scope=_MODULE, slow=True, divisor=1000, detail=("module_power_limit_watts",)),
+    *(
+        Field(id, slow=True, divisor=1_000_000_000, detail=("throttle_seconds", reason))
+        for id, reason in (
+            (76, "sync_boost"),
+            (269, "sw_therm_slowdown"),
+            (270, "hw_therm_slowdown"),
+            (271, "hw_power_brake"),
+        )
+    ),
+    *_ecc_locations(),
+)
+
 FIELDS = (
     POWER_INSTANT,
     POWER_AVERAGE,
@@ -44,8 +77,6 @@ FIELDS = (
     THROTTLE_THERMAL,
     Field(197, _metric("pcie_tx_bytes_total")),
     Field(198, _metric("pcie_rx_bytes_total")),
-    Field(138, _metric("nvlink_tx_bytes_total"), scope=ALL_LINKS, multiplier=1024),
-    Field(139, _metric("nvlink_rx_bytes_total"), scope=ALL_LINKS, multiplier=1024),
     Field(3, _metric("ecc_corrected_volatile_total"), slow=True),
     Field(4, _metric("ecc_uncorrected_volatile_total"), slow=True),
     Field(5, _metric("ecc_corrected_aggregate_total"), slow=True),
@@ -59,31 +90,8 @@ FIELDS = (
     Field(145, _metric("remapped_rows_failed"), slow=True),
     Field(230, _metric("recovery_action"), slow=True),
     PCIE_REPLAY,
+    *_DETAILS,
 )
-
-LINK_STATE = "link_state"
-LINK_ERRORS = ("link_errors", "link_totals", "link_recoveries")
-"""How generations of NVLink count errors, best first; the first that answers is used."""
-
-
-def nvlink_fields(links: int) -> tuple[Field, ...]:
-    """State and error counters of every link, and the older totals over all of them."""
-    if links == 0:
-        return ()
-    per_link = [
-        Field(id, scope=link, slow=True, group=group)
-        for link in range(links)
-        for id, group in (
-            (165, LINK_STATE),
-            (161, LINK_ERRORS[0]),  # DL replay
-            (162, LINK_ERRORS[0]),  # DL recovery
-            (163, LINK_ERRORS[0]),  # DL CRC
-            (215, LINK_ERRORS[2]),  # recovery events, NVLink 5
-        )
-    ]
-    # CRC flit, CRC data, replay, recovery
-    totals = [Field(id, slow=True, group=LINK_ERRORS[1]) for id in (38, 45, 52, 59)]
-    return (*per_link, *totals)
 
 
 def is_blank(value: int) -> bool:
@@ -134,10 +142,3 @@ def forget(look: Look, fields: Iterable[Field]) -> None:
     """Do not ask for these again in this session."""
     look.device.unsupported.update(fields)
     look.device.fields = tuple(f for f in look.device.fields if look.supports(f))
-
-
-def settle_links(look: Look) -> None:
-    """Keep one way of counting NVLink errors, once a batch has told which of them answer."""
-    fields = look.device.fields
-    best = next((g for g in LINK_ERRORS if any(f.group == g for f in fields)), None)
-    forget(look, [f for f in fields if f.group in LINK_ERRORS and f.group != best])

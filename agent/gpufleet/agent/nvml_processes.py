@@ -1,8 +1,12 @@
-"""Processes on one GPU: compute, graphics and MPS merged by pid, with their utilisation."""
+"""Processes on one GPU: compute, graphics and MPS merged by pid, with their utilisation.
+
+In MIG mode a process belongs to its MIG device, and is told once for each that it uses.
+"""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +47,9 @@ class _Info535(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """One pid on one GPU: memory over all its MIG instances, type C, G, C+G or M."""
+    """One pid on one GPU or MIG device; type C, G, C+G or M."""
 
+    subject_key: str
     pid: int
     type: str
     memory_bytes: int | None
@@ -63,15 +68,24 @@ def process_struct(nvml: Nvml) -> type[ctypes.Structure]:
     return _Info535 if wide else _Info
 
 
-def read_processes(look: Look, struct: type[ctypes.Structure], now_us: int) -> list[GpuProcess]:
-    """Everything that runs on the GPU, by pid."""
-    types: dict[int, set[str]] = {}
-    memory: dict[int, dict[tuple[int, int], int | None]] = {}
+def read_processes(
+    look: Look,
+    struct: type[ctypes.Structure],
+    now_us: int,
+    key_of: Callable[[int, int], str],
+) -> list[GpuProcess]:
+    """Everything that runs on the GPU, by subject and pid.
+
+    ``key_of`` gives the subject of a (GPU instance, compute instance).
+    """
+    types: dict[tuple[str, int], set[str]] = {}
+    memory: dict[tuple[str, int], dict[tuple[int, int], int | None]] = {}
     for letter, _ in _LISTS:
         for info in _running(look, letter, struct):
-            types.setdefault(info.pid, set()).add(letter)
-            parts = memory.setdefault(info.pid, {})
             place = (info.gpu_instance, info.compute_instance)
+            who = (key_of(*place), info.pid)
+            types.setdefault(who, set()).add(letter)
+            parts = memory.setdefault(who, {})
             used = None if info.memory == _NOT_KNOWN else info.memory
             # The lists tell the same memory of a process that is in two of them.
             seen = parts.get(place)
@@ -81,13 +95,18 @@ def read_processes(look: Look, struct: type[ctypes.Structure], now_us: int) -> l
     utilization = _utilization(look, now_us)
     return [
         GpuProcess(
-            pid,
+            *who,
             "M" if "M" in letters else "+".join(sorted(letters)),
-            sum(known) if (known := [m for m in memory[pid].values() if m is not None]) else None,
-            utilization.get(pid),
+            sum(known) if (known := [m for m in memory[who].values() if m is not None]) else None,
+            utilization.get(who[1]),
         )
-        for pid, letters in sorted(types.items())
+        for who, letters in sorted(types.items())
     ]
+
+
+def lists_refused(look: Look) -> bool:
+    """True where the GPU's own lists may not be read; those of its MIG devices may be."""
+    return any(source in look.device.refused for source in (*_V3.values(), *_V2.values()))
 
 
 def _running(look: Look, letter: str, struct: type[ctypes.Structure]) -> list[Any]:

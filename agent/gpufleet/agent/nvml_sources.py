@@ -5,7 +5,6 @@ from __future__ import annotations
 from gpufleet.agent.nvml_device import Device, Field, Source
 from gpufleet.agent.nvml_fields import (
     ENERGY,
-    LINK_ERRORS,
     PCIE_REPLAY,
     POWER_INSTANT,
     THROTTLE_POWER,
@@ -22,10 +21,6 @@ UTILIZATION = _metric("utilization_ratio")
 MEMORY_CONTROLLER = _metric("memory_controller_utilization_ratio")
 ENCODER = _metric("encoder_utilization_ratio")
 DECODER = _metric("decoder_utilization_ratio")
-MEMORY_USED = _metric("memory_used_bytes")
-MEMORY_FREE = _metric("memory_free_bytes")
-MEMORY_RESERVED = _metric("memory_reserved_bytes")
-MEMORY_TOTAL = _metric("memory_total_bytes")
 TEMPERATURE = _metric("temperature_celsius")
 MARGIN = _metric("temperature_margin_celsius")
 POWER = _metric("power_watts")
@@ -38,21 +33,13 @@ PERFORMANCE_STATE = _metric("performance_state")
 THROTTLE = _metric("throttle_reasons")
 LINK_GENERATION = _metric("pcie_link_generation")
 LINK_WIDTH = _metric("pcie_link_width")
-NVLINK_ERRORS = _metric("nvlink_errors_total")
 SRAM_THRESHOLD = _metric("sram_threshold_exceeded")
 
-_MEMORY_VERSION_2 = 0x02000028  # nvmlMemory_v2
 _VIOLATION_POWER, _VIOLATION_THERMAL = 0, 1  # nvmlPerfPolicyType_t
 
 UTILIZATION_RATES = Source("nvmlDeviceGetUtilizationRates", (), (UTILIZATION, MEMORY_CONTROLLER))
 ENCODER_UTILIZATION = Source("nvmlDeviceGetEncoderUtilization", (), (ENCODER,))
 DECODER_UTILIZATION = Source("nvmlDeviceGetDecoderUtilization", (), (DECODER,))
-MEMORY_INFO = Source(
-    "nvmlDeviceGetMemoryInfo",
-    (_MEMORY_VERSION_2,),
-    (MEMORY_USED, MEMORY_FREE, MEMORY_RESERVED, MEMORY_TOTAL),
-)
-MEMORY_INFO_V1 = Source("nvmlDeviceGetMemoryInfo", (), (MEMORY_USED, MEMORY_FREE, MEMORY_TOTAL))
 TEMPERATURE_OLD = Source("nvmlDeviceGetTemperature", (0,), (TEMPERATURE,))
 TEMPERATURE_NEW = Source("nvmlDeviceGetTemperatureV", (0,), (TEMPERATURE,))
 MARGIN_TEMPERATURE = Source("nvmlDeviceGetMarginTemperature", (), (MARGIN,))
@@ -83,7 +70,6 @@ _ALWAYS = (
     UTILIZATION_RATES,
     ENCODER_UTILIZATION,
     DECODER_UTILIZATION,
-    MEMORY_INFO,
     TEMPERATURE_OLD,
     MARGIN_TEMPERATURE,
     *CLOCK_INFO,
@@ -95,7 +81,6 @@ _ALWAYS = (
     SRAM_STATUS,
 )
 _INSTEAD: tuple[tuple[Source | Field, Source], ...] = (
-    (MEMORY_INFO, MEMORY_INFO_V1),
     (TEMPERATURE_OLD, TEMPERATURE_NEW),
     (EVENT_REASONS, THROTTLE_REASONS),
     (POWER_INSTANT, POWER_USAGE),
@@ -106,16 +91,12 @@ _INSTEAD: tuple[tuple[Source | Field, Source], ...] = (
 """Where the first is not supported the second is asked."""
 
 
-def columns(device: Device) -> tuple[int, ...]:
-    """Catalogue ids that the GPU can answer, known once it was read with the slow tier."""
+def source_metrics(device: Device) -> set[int]:
+    """Catalogue ids of the sources that answer, known once the GPU was read with the slow tier."""
     asked: list[Source] = [s for s in _ALWAYS if s not in device.unsupported]
     for first, second in _INSTEAD:
         if first in device.unsupported and second not in device.unsupported:
             asked.append(second)
     fans = (FAN_SPEED,) if device.fans is None else FAN_SPEEDS[: device.fans]
     asked.extend(f for f in fans if f not in device.unsupported)
-    ids = {metric for source in asked for metric in source.metrics}
-    ids.update(f.metric for f in device.fields if f.metric)
-    if any(f.group in LINK_ERRORS for f in device.fields):
-        ids.add(NVLINK_ERRORS)
-    return tuple(sorted(ids))
+    return {metric for source in asked for metric in source.metrics}

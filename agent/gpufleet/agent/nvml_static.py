@@ -10,6 +10,8 @@ from typing import Any
 from gpufleet.agent.model import Json
 from gpufleet.agent.nvml_device import Field, Look, Source
 from gpufleet.agent.nvml_fields import ask_fields
+from gpufleet.agent.nvml_memory import find_unified
+from gpufleet.agent.nvml_sleep import pci_folder
 
 _ARCHITECTURES = {
     2: "Kepler",
@@ -130,7 +132,7 @@ _MARGINS = {
 absolute ones: what answers is told, and nothing is computed from the other."""
 
 
-def read_static(look: Look, sysfs: Path) -> dict[str, Json]:
+def read_static(look: Look, sysfs: Path, proc: Path) -> dict[str, Json]:
     """Facts of one GPU; keeps in the device what the readers need to know."""
     device = look.device
     facts: dict[str, Json] = {"uuid": device.key, "pci_bus_id": device.pci or None}
@@ -153,15 +155,17 @@ def read_static(look: Look, sysfs: Path) -> dict[str, Json]:
         facts[name] = (
             margin if (margin := batch.get(field)) is not None and abs(margin) <= 200 else None
         )
+    device.unified = find_unified(look, str(facts.get("name")), proc / "meminfo")
+    if device.unified is not None:
+        facts["memory_kind"] = "unified"
     facts["numa_node"] = _numa_node(sysfs, device.pci)
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def _numa_node(sysfs: Path, pci: str) -> int | None:
     """The NUMA node of a PCI device from sysfs; None on machines without (-1)."""
-    domain, _, rest = pci.lower().partition(":")
     try:
-        node = int((sysfs / "bus/pci/devices" / f"{domain[-4:]}:{rest}" / "numa_node").read_text())
+        node = int((pci_folder(sysfs, pci) / "numa_node").read_text())
     except (OSError, ValueError):
         return None
     return node if node >= 0 else None

@@ -6,23 +6,31 @@ throughput is never asked for by nvmlDeviceGetPcieThroughput, which blocks 20 ms
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpufleet.agent.model import Json
+from gpufleet.agent.nvml_detail import field_detail, read_sram
 from gpufleet.agent.nvml_device import Device, Field, Look, Source
 from gpufleet.agent.nvml_fields import (
     ENERGY,
-    LINK_ERRORS,
-    LINK_STATE,
+    FIELDS,
     MEMORY_TEMPERATURE,
     PCIE_REPLAY,
     POWER_INSTANT,
     ask_fields,
     is_blank,
+)
+from gpufleet.agent.nvml_gpm import ACTIVITY
+from gpufleet.agent.nvml_links import (
+    TOTALS,
+    link_detail,
+    link_fields,
+    link_metrics,
+    link_sums,
     settle_links,
 )
+from gpufleet.agent.nvml_memory import memory_columns, read_memory
 from gpufleet.agent.nvml_sources import (
     CLOCK_INFO,
     CLOCKS,
@@ -40,13 +48,6 @@ from gpufleet.agent.nvml_sources import (
     MARGIN,
     MARGIN_TEMPERATURE,
     MEMORY_CONTROLLER,
-    MEMORY_FREE,
-    MEMORY_INFO,
-    MEMORY_INFO_V1,
-    MEMORY_RESERVED,
-    MEMORY_TOTAL,
-    MEMORY_USED,
-    NVLINK_ERRORS,
     PCIE_GENERATION,
     PCIE_WIDTH,
     PERFORMANCE_STATE,
@@ -55,7 +56,6 @@ from gpufleet.agent.nvml_sources import (
     POWER_USAGE,
     PSTATE,
     REPLAY_COUNTER,
-    SRAM_STATUS,
     SRAM_THRESHOLD,
     TEMPERATURE,
     TEMPERATURE_NEW,
@@ -66,6 +66,7 @@ from gpufleet.agent.nvml_sources import (
     UTILIZATION,
     UTILIZATION_RATES,
     VIOLATIONS,
+    source_metrics,
 )
 
 _HOTTEST = 200
@@ -73,18 +74,21 @@ _FASTEST_MHZ = 100_000
 _FASTEST_FAN = 200  # nvml.h: may exceed 100 % of what is meant as the loudest
 
 
-class _SramStatus(ctypes.Structure):
-    """nvmlEccSramErrorStatus_v1_t: pynvml hands it over by value where a pointer is wanted."""
-
-    VERSION_1 = 0x1000068
-    _fields_ = (
-        ("version", ctypes.c_uint),
-        ("counts", ctypes.c_ulonglong * 11),
-        ("threshold_exceeded", ctypes.c_uint),
-    )
+def field_candidates(links: int) -> tuple[Field, ...]:
+    """Everything that a GPU with so many links is asked for in a batch at first."""
+    return (*FIELDS, *TOTALS, *link_fields(links))
 
 
-def read_values(look: Look, *, slow: bool) -> tuple[dict[int, int], dict[str, Json]]:
+def columns(device: Device) -> tuple[int, ...]:
+    """Catalogue ids that the GPU can answer, known once it was read with the slow tier."""
+    ids = source_metrics(device) | memory_columns(device) | link_metrics(device.fields)
+    ids.update(f.metric for f in device.fields if f.metric)
+    if device.gpm is not None:
+        ids.update(ACTIVITY.values())
+    return tuple(sorted(ids))
+
+
+def read_values(look: Look, now: float, *, slow: bool) -> tuple[dict[int, int], dict[str, Json]]:
     """The fast values and their detail; with ``slow`` the device's slow values are read anew."""
     device = look.device
     if slow:
@@ -92,6 +96,12 @@ def read_values(look: Look, *, slow: bool) -> tuple[dict[int, int], dict[str, Js
         device.slow, device.slow_detail = {}, {}
     batch = ask_fields(look, device.fields if slow else [f for f in device.fields if not f.slow])
     values = _fast(look, batch)
+    gpm = device.gpm  # an enumeration may take it away meanwhile
+    if gpm is not None:
+        values.update(gpm.read(look, now))
+        if not gpm.answers(look):  # a GPU in MIG mode: its instances may
+            gpm.free(look.nvml)
+            device.gpm = None
     detail = _fans(look, values)
     if slow:
         device.slow, device.slow_detail = _slow(look, batch)
@@ -133,7 +143,7 @@ def _fast(look: Look, batch: Mapping[Field, int]) -> dict[int, int]:
         _percent(values, ENCODER, encoder[0])
     if (decoder := look.ask(DECODER_UTILIZATION)) is not None:
         _percent(values, DECODER, decoder[0])
-    _memory(look, values)
+    read_memory(look, values)
     temperature = _either(look, TEMPERATURE_OLD, TEMPERATURE_NEW)
     if temperature is not None and temperature <= _HOTTEST:
         values[TEMPERATURE] = temperature
@@ -159,31 +169,6 @@ def _percent(values: dict[int, int], metric: int, percent: int) -> None:
     """A ratio in thousandths; drivers are known to say more than 100 %, which is no reading."""
     if percent <= 100:
         values[metric] = percent * 10
-
-
-def _memory(look: Look, values: dict[int, int]) -> None:
-    """v2 tells used and reserved apart; v1 (older drivers) counts what is reserved as used."""
-    memory = look.ask(MEMORY_INFO)
-    parts: tuple[tuple[int, int], ...]
-    if memory is not None:
-        parts = (
-            (MEMORY_USED, memory.used),
-            (MEMORY_FREE, memory.free),
-            (MEMORY_RESERVED, memory.reserved),
-        )
-    else:
-        memory = _instead(look, MEMORY_INFO, MEMORY_INFO_V1)
-        if memory is None:
-            return
-        parts = ((MEMORY_USED, memory.used), (MEMORY_FREE, memory.free))
-    total = memory.total
-    if total == 0:  # a board without memory of its own
-        return
-    if not is_blank(total):
-        values[MEMORY_TOTAL] = total
-    for metric, part in parts:
-        if not is_blank(part) and part <= total:  # a total that is not known is ~0
-            values[metric] = part
 
 
 def _fans(look: Look, values: dict[int, int]) -> dict[str, Json]:
@@ -221,29 +206,15 @@ def _slow(look: Look, batch: Mapping[Field, int]) -> tuple[dict[int, int], dict[
     replays = _instead(look, PCIE_REPLAY, REPLAY_COUNTER)
     if replays is not None and not is_blank(replays):
         values[PCIE_REPLAY.metric] = replays
-    exceeded = _sram_threshold(look)
+    detail = field_detail(batch)
+    exceeded = read_sram(look, detail)
     if exceeded is not None:
         values[SRAM_THRESHOLD] = exceeded
     if batch:
         settle_links(look)
-    counted = [f for f in look.device.fields if f.group in LINK_ERRORS]
-    if counted and all(f in batch for f in counted):  # a part of a sum would look like a reset
-        values[NVLINK_ERRORS] = sum(batch[f] for f in counted)
-    return values, _links(batch)
-
-
-def _sram_threshold(look: Look) -> int | None:
-    status = _SramStatus(version=_SramStatus.VERSION_1)
-    if look.ask_c(SRAM_STATUS, ctypes.byref(status)) is None:
-        return None
-    return int(bool(status.threshold_exceeded))
-
-
-def _links(batch: Mapping[Field, int]) -> dict[str, Json]:
-    states: list[Json] = [
-        {"link": f.scope, "up": value == 1} for f, value in batch.items() if f.group == LINK_STATE
-    ]
-    return {"nvlinks": states} if states else {}
+    values.update(link_sums(look.device.fields, batch))
+    detail.update(link_detail(batch))
+    return values, detail
 
 
 def _leave_out_zeros(device: Device, values: dict[int, int]) -> None:

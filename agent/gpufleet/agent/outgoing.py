@@ -91,8 +91,9 @@ class Outgoing:
             self._processes = current.processes
             return pb.AgentMessage(processes=current.processes)
         if welcome and current.details is not None and current.details is not self._details:
-            self._details = current.details
-            return pb.AgentMessage(details=current.details)
+            before, self._details = self._details, current.details
+            if changed := _changed(before, current.details):
+                return pb.AgentMessage(details=changed)
         return None
 
     def _durable(
@@ -200,3 +201,10 @@ class Outgoing:
             packed_samples=packed_samples,
             events=events,
         )
+
+
+def _changed(before: pb.Details | None, now: pb.Details) -> pb.Details | None:
+    """The documents that this stream has not been told yet: a node's all at once are large."""
+    told = {} if before is None else {d.subject_key: d.json for d in before.details}
+    changed = [d for d in now.details if told.get(d.subject_key) != d.json]
+    return pb.Details(details=changed) if changed else None

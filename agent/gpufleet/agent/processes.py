@@ -1,16 +1,18 @@
 """Who runs a pid: user, program and start time from /proc.
 
-Arguments are not told, since they may hold secrets: only the program's name and, for an
-interpreter, the script's base name or the module.
+Arguments may hold secrets: only the program's name and, for an interpreter, the script's base name
+or the module are told, and the rest where the operator asked for it, masked.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from gpufleet.agent.attribution import place_of
+from gpufleet.agent.users import Users
 
 _INTERPRETER = re.compile(
     r"(python|pypy|perl|ruby|node|bash|dash|sh|zsh|Rscript|julia|java)[0-9.]*t?"
@@ -19,6 +21,7 @@ _PYTHON = re.compile(r"(python|pypy)[0-9.]*t?")
 _PYTHON_FLAGS = re.compile(r"-[bBdEhiIOPqsSuvx]+")
 _PYTHON_WITH_VALUE = ("-W", "-X")
 _LONGEST = 128
+_MOST_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +31,40 @@ class Identity:
     start_ms: int | None = None
     user: str | None = None
     program: str | None = None
+    container: str | None = None
+    pod: str | None = None
+    job: str | None = None
+    arguments: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """What of a process's own words the operator wants to be told: nothing unless asked.
+
+    ``environment`` names the variables that may be told.
+    """
+
+    arguments: bool = False
+    environment: tuple[str, ...] = ()
+
+
+REVEAL_NOTHING = Reveal()
 
 
 class ProcessTable:
     """Looks pids up in a /proc tree of the host (PID namespace of the driver)."""
 
-    def __init__(self, proc: Path = Path("/proc"), *, ticks_per_second: int | None = None) -> None:
+    def __init__(
+        self,
+        proc: Path = Path("/proc"),
+        *,
+        ticks_per_second: int | None = None,
+        reveal: Reveal = REVEAL_NOTHING,
+    ) -> None:
         self._proc = proc
         self._ticks = ticks_per_second or os.sysconf("SC_CLK_TCK")
-        self._users: dict[int, str] = {}
+        self._reveal = reveal
+        self._users = Users()
         # Held: the kernel recomputes it from the clock, and a start time must not move.
         self._boot_ms = _boot_ms(proc)
 
@@ -46,25 +74,40 @@ class ProcessTable:
         try:
             began = _start_ticks(folder)
             user = self._user(folder)
-            program = program_name((folder / "cmdline").read_bytes(), _comm(folder))
+            cmdline = _bytes(folder / "cmdline")
+            program = program_name(cmdline, _comm(folder))
+            place = place_of(folder)
+            arguments = self._arguments(folder, cmdline)
             if _start_ticks(folder) != began:
                 return Identity()
         except (OSError, ValueError):
             return Identity()
         start = None if self._boot_ms is None else self._boot_ms + began * 1000 // self._ticks
-        return Identity(start, user, program)
+        return Identity(
+            start, user, program, place.container, place.pod, place.job, arguments=arguments
+        )
+
+    def _arguments(self, folder: Path, cmdline: bytes) -> str | None:
+        reveal = self._reveal
+        if not reveal.arguments and not reveal.environment:
+            return None
+        from gpufleet.agent import arguments  # only where it is asked for: it takes memory
+
+        words: list[str] = []
+        if reveal.environment:
+            try:
+                words += arguments.environment(_bytes(folder / "environ"), reveal.environment)
+            except PermissionError:
+                words = []  # another user's, and we are not root
+        if reveal.arguments:
+            words += [word.decode(errors="replace") for word in cmdline.rstrip(b"\0").split(b"\0")]
+        return arguments.told(words)
 
     def _user(self, folder: Path) -> str | None:
         match = re.search(r"^Uid:\s+(\d+)", (folder / "status").read_text(), re.MULTILINE)
         if match is None:
             return None
-        uid = int(match[1])
-        if uid not in self._users:
-            try:
-                self._users[uid] = pwd.getpwuid(uid).pw_name
-            except KeyError:
-                self._users[uid] = str(uid)
-        return self._users[uid]
+        return self._users.name(int(match[1]))
 
 
 def _boot_ms(proc: Path) -> int | None:
@@ -82,6 +125,11 @@ def _start_ticks(folder: Path) -> int:
     if len(fields) < 20:
         raise ValueError(f"{folder}/stat is too short")
     return int(fields[19])
+
+
+def _bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MOST_BYTES)
 
 
 def _comm(folder: Path) -> str:

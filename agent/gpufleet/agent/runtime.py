@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 
 from gpufleet.agent import host, selfmeasure
+from gpufleet.agent.attribution import PrologFiles
 from gpufleet.agent.backfill import past
 from gpufleet.agent.backlog import Backlog
 from gpufleet.agent.bell import Bell
@@ -15,7 +16,9 @@ from gpufleet.agent.board import Board
 from gpufleet.agent.clock import Clock
 from gpufleet.agent.collectors import Simulation, methods_on_demand
 from gpufleet.agent.config import Settings
+from gpufleet.agent.fault_watch import FaultWatch
 from gpufleet.agent.journal import Journal
+from gpufleet.agent.kmsg import Kmsg
 from gpufleet.agent.log import Log
 from gpufleet.agent.messages import (
     compact_json,
@@ -40,10 +43,13 @@ from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.version import PROTOCOL_MINOR
 
 LOOK_AT_CLOCK_MS = 5_000
-"""No wait is longer, so that a stepped clock is noticed at any interval."""
+"""No wait is longer, so that a stepped clock or an Xid is noticed at any interval."""
 
 DROPPED_EVENT_EVERY_MS = 600_000
 STOP_SECONDS = 3.0
+
+RESTART_AFTER_SECONDS = 3.0
+"""An agent that started just now is not restarted: what ails it would ail the next one too."""
 
 
 class Agent:
@@ -87,7 +93,20 @@ class Agent:
         self._recorder = Recorder(
             self._backlog, journal, lambda sentence: self._note("journal", sentence)
         )
-        self._sampler = Sampler(collector, clock, rng, self._backlog.recall("driver"))
+        real = collector.method != "sim"  # what this machine says is not of a sim's GPUs
+        self._sampler = Sampler(
+            collector,
+            clock,
+            rng,
+            self._backlog.recall("driver"),
+            PrologFiles(settings.prolog_dir) if real else None,
+        )
+        self._fault_watch = FaultWatch(
+            collector,
+            self._kmsg() if real else None,
+            clock,
+            lambda place: self._backlog.remember("kernel log", place),
+        )
         self._board = Board(self._bell)
         self._budget = Budget(settings.cpu_budget_ratio)
         self._simulation = Simulation(
@@ -96,6 +115,7 @@ class Agent:
             seed=settings.seed,
             scenario=settings.scenario,
             slow_seconds=settings.slow_interval_ms / 1000,
+            reveal=settings.reveal,
         )
         self._pusher = Pusher(
             settings.hubs,
@@ -120,9 +140,10 @@ class Agent:
         self._shown_status: pb.CollectorStatus | None = None
         self._processes_at = 0
 
-    def run(self, stop: threading.Event) -> None:
-        """Collect and push until ``stop`` is set."""
+    def run(self, stop: threading.Event) -> bool:
+        """Collect and push until ``stop`` is set; True where a new process has to go on at once."""
         self._begin()
+        begun = self._clock.monotonic()
         ticker = Ticker(self._interval_ms)
         while not stop.is_set():
             if ticker.interval_ms != self._interval_ms:
@@ -130,12 +151,17 @@ class Agent:
             delay_ms = ticker.delay_ms(self._clock.wall_ms())
             if self._clock.wait(stop, min(delay_ms, LOOK_AT_CLOCK_MS) / 1000):
                 break
+            self._look_for_faults()
             if delay_ms > LOOK_AT_CLOCK_MS:
                 continue
             tick = ticker.take(self._clock.wall_ms(), self._clock.monotonic())
             if tick is not None:
                 self._tick(tick)
+            old = self._clock.monotonic() - begun >= RESTART_AFTER_SECONDS
+            if old and self._sampler.session.outlived:
+                break
         self._end()
+        return self._sampler.session.outlived and not stop.is_set()
 
     def _begin(self) -> None:
         now_ms = self._clock.wall_ms()
@@ -173,6 +199,7 @@ class Agent:
 
     def _end(self) -> None:
         self._stopping = True
+        self._fault_watch.close(self._sampler.subjects, self._recorder.event)
         self._pusher.stop(STOP_SECONDS)
         kept = self._backlog.counts().ticks
         lost = self._backlog.close()
@@ -234,6 +261,17 @@ class Agent:
     def _node(self) -> Subject:
         columns = (*host.COLUMNS, *selfmeasure.COLUMNS)
         return Subject("node", self._settings.node, 0, self._settings.node, columns)
+
+    def _kmsg(self) -> Kmsg:
+        place = self._backlog.recall("kernel log")
+        return Kmsg(self._settings.kernel_log, self._clock, self._host.boot_id(), place)
+
+    def _look_for_faults(self) -> None:
+        self._fault_watch.look(self._sampler.subjects, self._recorder.event)
+        if self._fault_watch.sentence:
+            self._log.changed(
+                "kernel log", "kernel log cannot be read", reason=self._fault_watch.sentence
+            )
 
     def _begin_epoch(self, now_ms: int) -> None:
         self._board.begin(self._recorder.begin_epoch(now_ms), self._interval_ms)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from gpufleet.agent.attribution import PrologFiles
 from gpufleet.agent.clock import Clock
 from gpufleet.agent.crew import Call, Crew
 from gpufleet.agent.faults import Faults, Standing, SubjectId
@@ -61,9 +62,12 @@ class Sampler:
         clock: Clock,
         rng: random.Random,
         driver: str | None = None,
+        prolog: PrologFiles | None = None,
     ) -> None:
-        """``driver`` is the driver's version that an earlier run of the agent saw."""
+        """``driver`` is the driver's version that an earlier run of the agent saw; ``prolog``
+        knows the jobs of GPUs."""
         self._collector = collector
+        self._prolog = prolog
         self._clock = clock
         self.session = Session(collector, clock, rng)
         self.crew = Crew(clock)
@@ -122,7 +126,8 @@ class Sampler:
         return tuple(process for listed in self.listed.values() for process in listed)
 
     def _list(self, subject: Subject) -> tuple[Process, ...]:
-        return tuple(self._collector.processes(subject))
+        listed = self._collector.processes(subject)
+        return tuple(listed if self._prolog is None else self._prolog.complete(subject, listed))
 
     def close(self) -> None:
         """Let the driver go."""

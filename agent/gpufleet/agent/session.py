@@ -71,6 +71,8 @@ class Session:
         self.sentence = ""
         """Why the collector cannot be used now; empty while it can."""
         self.hung_since_ms: int | None = None
+        self.outlived = False
+        """Only a new process can go on: the driver was exchanged under this one."""
 
     def advance(self) -> bool:
         """Go on with opening or refreshing; True while subjects can be read."""
@@ -109,8 +111,7 @@ class Session:
         """The collector said that it cannot go on: open it again, later and later."""
         if isinstance(error, CollectorUnavailable):
             self.sentence = str(error)
-            if error.permanent:
-                self.sentence += " Restart the agent."
+            self.outlived = self.outlived or error.permanent
         else:
             self.sentence = f"The collector failed: {type(error).__name__}: {error}."
         self._opened = False

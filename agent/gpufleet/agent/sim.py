@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from gpufleet.agent.model import Fault, FaultState, Json, Process, Reading, Subject
+from gpufleet.agent.sighting import Sighting
 from gpufleet.agent.sim_boards import board_of
 from gpufleet.agent.sim_gpu import SimGpu
 from gpufleet.agent.sim_scenario import Injection, ScenarioError, check_board, parse
@@ -52,6 +53,7 @@ class SimCollector:
             self._injections.append(hits[0] if hits else None)
         self._gpus: dict[str, SimGpu] = {}
         self._said_missing: frozenset[str] = frozenset()
+        self._told_xids: set[str] = set()
         self._ended = threading.Event()
 
     def open(self) -> None:
@@ -111,6 +113,17 @@ class SimCollector:
         if fault.state is FaultState.HUNG:
             self._ended.wait()
         return Reading(None, fault)
+
+    def sightings(self) -> Sequence[Sighting]:
+        """Xids of scenarios, each once."""
+        now = self._clock()
+        found = []
+        for uuid, gpu in self._gpus.items():
+            seen = gpu.sighting(now) if uuid not in self._told_xids else None
+            if seen is not None:
+                self._told_xids.add(uuid)
+                found.append(seen)
+        return found
 
     def processes(self, subject: Subject) -> Sequence[Process]:
         """The programs on a GPU at the clock's time; those of a GPU that hangs: blocks too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpufleet.agent.model import Fault, Process, Subject
+from gpufleet.agent.sighting import FaultKind, Sighting, Source
 from gpufleet.agent.sim_boards import (
     Board,
     board_of,
@@ -103,6 +104,18 @@ class SimGpu:
         if injection is None or time_ms < self._since_ms + injection.period_ms:
             return None
         return injection.fault()
+
+    def sighting(self, time_ms: int) -> Sighting | None:
+        """The Xid of its scenario, once its time has come."""
+        injection = self._injection
+        if injection is None or not injection.scenario.xid:
+            return None
+        came_ms = self._since_ms + injection.period_ms
+        if time_ms < came_ms:
+            return None
+        pci = str(self._facts["pci_bus_id"])
+        code = injection.scenario.xid
+        return Sighting(FaultKind.XID, code, Source.SIM, came_ms, gpu=self.uuid, pci=pci)
 
     def _at(self, time_ms: int) -> tuple[Moment, Totals]:
         if self._faulty is None or time_ms < self._since_ms:

@@ -35,6 +35,8 @@ class Scenario:
     needs: str = ""
     fault: FaultState | None = None
     code: int = 0
+    xid: int = 0
+    """The Xid that comes once, when the period is over; 0: none."""
 
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
@@ -84,7 +86,9 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             needs="ecc",
         ),
         "remap": Scenario("a memory row waits for a reset to be remapped", 30, needs="ecc"),
-        "xid48": Scenario("an uncorrectable ECC error (Xid 48): reset needed", 60, needs="ecc"),
+        "xid48": Scenario(
+            "an uncorrectable ECC error (Xid 48): reset needed", 60, needs="ecc", xid=48
+        ),
         "nvlink": Scenario("NVLink replays and CRC errors grow", 30, needs="nvlinks"),
         "pcie": Scenario("the PCIe link falls to 8 lanes and replays", 30),
         "xid79": Scenario(
@@ -92,6 +96,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             60,
             fault=FaultState.LOST,
             code=15,
+            xid=79,
         ),
         "reset_required": Scenario(
             "GPU requires a reset: stop its programs and run nvidia-smi --gpu-reset",

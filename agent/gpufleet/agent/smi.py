@@ -24,7 +24,7 @@ from gpufleet.agent.model import (
     Reading,
     Subject,
 )
-from gpufleet.agent.processes import ProcessTable
+from gpufleet.agent.processes import REVEAL_NOTHING, ProcessTable, Reveal
 from gpufleet.agent.smi_facts import numa_node
 from gpufleet.agent.smi_feed import PATIENCE_SECONDS, Feed, Fetched, NothingYet
 from gpufleet.agent.smi_keys import Document, Entry, absent, keyed
@@ -57,6 +57,7 @@ class SmiCollector:
         sysfs: Path = Path("/sys"),
         timeout_seconds: float = TIMEOUT_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
+        reveal: Reveal = REVEAL_NOTHING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node or platform.node()
@@ -64,7 +65,7 @@ class SmiCollector:
         self._sysfs = sysfs
         self._timeout = timeout_seconds
         self._clock = clock
-        self._table = ProcessTable(proc)
+        self._table = ProcessTable(proc, reveal=reveal)
         self._query = SmiQuery(self._environment, timeout_seconds, clock)
         self._dcgm = Dcgm(self._environment, clock=clock)
         self._feed: Feed[Document] = Feed(self._fetch, clock, patience_seconds)
@@ -226,6 +227,10 @@ class SmiCollector:
                     user=who.user,
                     program=who.program or process.program,
                     memory_bytes=process.memory_bytes,
+                    container=who.container,
+                    pod=who.pod,
+                    job=who.job,
+                    arguments=who.arguments,
                 )
             )
         return found

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from gpufleet.agent.mig import carriers
 from gpufleet.agent.model import Json
 from gpufleet.agent.smi_answers import Leaves, count
 from gpufleet.agent.smi_values import memory_values
@@ -28,8 +29,8 @@ _SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class MigDevice:
-    """One compute instance. Those of one GPU instance share its memory, and each shows all of it:
-    ``shares_memory`` says that there are others, so that nobody adds them up."""
+    """One compute instance. Of those that share a GPU instance one tells its memory (mig.py), and
+    ``shares_memory`` says that there are others."""
 
     index: int
     gpu_instance: int
@@ -57,6 +58,7 @@ def mig_devices(parts: Iterable[Leaves]) -> tuple[MigDevice, ...]:
         if index is not None and instance is not None and compute is not None:
             read.append((index, instance, compute, leaves))
     tenants = Counter(instance for _, instance, _, _ in read)
+    telling = carriers((instance, compute) for _, instance, compute, _ in read)
     return tuple(
         MigDevice(
             index,
@@ -64,7 +66,7 @@ def mig_devices(parts: Iterable[Leaves]) -> tuple[MigDevice, ...]:
             compute,
             tenants[instance] > 1,
             _facts(leaves, instance, compute, shared=tenants[instance] > 1),
-            memory_values(leaves),
+            memory_values(leaves) if (instance, compute) in telling else {},
         )
         for index, instance, compute, leaves in read
     )

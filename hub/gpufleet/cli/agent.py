@@ -10,7 +10,10 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpufleet.agent.log import Log
 
 SETTINGS = {
     "hub": "hub",
@@ -30,8 +33,12 @@ SETTINGS = {
 """Flag → setting of the agent (gpufleet.agent.config)."""
 
 
+RESTART_ME = 75
+"""Exit status of an agent that a service manager should start again (EX_TEMPFAIL)."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``run``."""
+    """Adds ``run`` and ``doctor``."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     run_it = actions.add_parser(
         "run",
@@ -63,6 +70,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_simulation(run_it)
     add("--backfill", metavar="HOURS", help="sim: send so much simulated past first (0)")
     add("--backfill-interval", metavar="SECONDS", help="sim: interval of that past (10)")
+    add_doctor(actions)
+
+
+def add_doctor(actions: Any) -> None:
+    """Adds ``doctor``."""
+    doctor = actions.add_parser(
+        "doctor",
+        help="say what works on this machine, what does not, and how to mend it",
+        description="Looks at the driver, permissions, container, tools, state folder, hub and "
+        "clock, changes nothing, and exits with 1 where something keeps the agent from working.",
+    )
+    add = doctor.add_argument
+    add("--json", action="store_true", help="print one JSON document")
+    add("--config", type=Path, metavar="FILE", help="settings (/etc/gpufleet/agent.toml if there)")
+    add("--hub", action="append", metavar="HOST:PORT", help="try this hub, can be given again")
+    add("--state-dir", metavar="DIR", help="try this state folder")
+    add("--http-port", type=int, default=9555, metavar="PORT", help="the hub's HTTP port (9555)")
 
 
 def add_simulation(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +97,48 @@ def add_simulation(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the agent; 2 for wrong settings, 1 where it cannot start."""
+    """Runs the agent or the doctor; 2 for wrong settings, 1 where it cannot start."""
     # What grpc's core says on stderr is no line of our log; errors reach us as statuses.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    return _doctor(args) if args.action == "doctor" else _run(args)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    """Prints the findings; 1 if one is an error."""
+    import json
+    import shutil
+
+    from gpufleet.agent import config, doctor
+    from gpufleet.agent.doctor_checks import all_checks
+    from gpufleet.agent.doctor_text import render
+
+    flags = {"hub": args.hub, "state_dir": args.state_dir}
+    problem = ""
+    try:
+        settings = config.load(args.config, os.environ, flags)
+    except config.ConfigError as error:
+        problem = str(error)
+        settings = config.load(Path(os.devnull), {}, {})
+    checks = all_checks(
+        doctor.Machine(),
+        hubs=settings.hubs,
+        state_dir=settings.state_dir,
+        http_port=args.http_port,
+        settings_error=problem,
+    )
+    findings = doctor.examine(checks)
+    if args.json:
+        document = doctor.document(findings, settings.node, _version())
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        width = shutil.get_terminal_size().columns
+        sys.stdout.write(render(findings, width, colour=colour))
+    sys.stdout.flush()
+    return 0 if doctor.healthy(findings) else 1
+
+
+def _run(args: argparse.Namespace) -> int:
     from gpufleet.agent import collectors, config
     from gpufleet.agent.clock import SystemClock
     from gpufleet.agent.host import Host
@@ -96,10 +159,11 @@ def run(args: argparse.Namespace) -> int:
             seed=settings.seed,
             scenario=settings.scenario,
             slow_seconds=settings.slow_interval_ms / 1000,
+            reveal=settings.reveal,
         )
         choice = collectors.choose(settings.method, simulation, clock.wall_ms)
     except (config.ConfigError, CollectorUnavailable) as error:
-        print(error, file=sys.stderr)
+        print(f"gpufleet agent: {error}", file=sys.stderr)
         return 2
     log.info("method chosen", method=choice.collector.method, reason=choice.reason)
     try:
@@ -113,15 +177,29 @@ def run(args: argparse.Namespace) -> int:
             rng=random.Random(),
         )
     except StateDirInUse as error:
-        print(error, file=sys.stderr)
+        print(f"gpufleet agent: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(
-            f"The journal {settings.journal} cannot be opened: {error.strerror}.", file=sys.stderr
+            f"gpufleet agent: The journal {settings.journal} cannot be opened: {error.strerror}.",
+            file=sys.stderr,
         )
         return 1
-    agent.run(_stop_on_signals())
+    if agent.run(_stop_on_signals()):
+        return _start_again(log)
     return 0
+
+
+def _start_again(log: Log) -> int:
+    """This very process becomes a new agent, with the libraries that are installed now."""
+    log.info("starting again with the new driver")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except OSError as error:
+        log.warning("cannot start again", reason=str(error))
+        return RESTART_ME
 
 
 def _stop_on_signals() -> threading.Event:

@@ -110,10 +110,15 @@ def _module(command: Command) -> CommandModule:
     return cast(CommandModule, importlib.import_module(command.module))
 
 
+EXTRA_OF_MODULE = {"psycopg": "postgres"}
+"""Packages that a command needs only for some settings, and the extra that brings them."""
+
+
 def _missing_extra(name: str, error: ModuleNotFoundError) -> str:
+    extra = EXTRA_OF_MODULE.get(str(error.name).partition(".")[0], COMMANDS[name].extra)
     return (
         f"gpufleet {name} needs the Python package that has {error.name!r}, which is not "
-        f"installed here: run pip install 'gpufleet[{COMMANDS[name].extra}]'."
+        f"installed here: run pip install 'gpufleet[{extra}]'."
     )
 
 

@@ -28,17 +28,21 @@ def run(args: argparse.Namespace) -> int:
     clock = SystemClock()
     try:
         settings = config.load(None, os.environ, {name: getattr(args, name) for name in names})
-    except config.ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    simulation = collectors.Simulation(
-        settings.node, settings.gpus, settings.seed, settings.scenario
-    )
-    try:
+        simulation = collectors.Simulation(
+            settings.node,
+            settings.gpus,
+            settings.seed,
+            settings.scenario,
+            reveal=settings.reveal,
+        )
         collector = collectors.choose(settings.method, simulation, clock.wall_ms).collector
+    except (config.ConfigError, CollectorUnavailable) as error:
+        print(f"gpufleet snapshot: {error}", file=sys.stderr)
+        return 2
+    try:
         document = snapshot.take(collector, settings.node, clock)
     except CollectorUnavailable as error:
-        print(error, file=sys.stderr)
+        print(f"gpufleet snapshot: {error}", file=sys.stderr)
         return 1
     json.dump(document, sys.stdout, indent=2 if args.pretty else None, ensure_ascii=False)
     sys.stdout.write("\n")

@@ -14,8 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
 
 import uvicorn
+from sqlalchemy import make_url
 
-from gpufleet.hub import ingest
+from gpufleet.hub import ingest, xids
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.config import HubConfig
 from gpufleet.hub.core import Core
@@ -25,7 +26,9 @@ from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.database import migrate as store_migrate
 from gpufleet.hub.store.errors import StoreError
+from gpufleet.hub.store.events import events_since
 from gpufleet.hub.store.health import load_histories
+from gpufleet.hub.store.write import EventRow
 
 PULSE_SECONDS = 0.25
 STOP_SECONDS = 5.0
@@ -62,6 +65,8 @@ def migrate(config: HubConfig) -> int:
         store_migrate(config.database_url)
     except StoreError as error:
         raise CannotStart(str(error)) from None
+    shown = make_url(config.database_url).render_as_string(hide_password=True)
+    _log.info("database is up to date database=%s", shown)
     return 0
 
 
@@ -147,6 +152,7 @@ async def _run(
     ):
         registrar = await loop.run_in_executor(writer, lambda: Registrar(database, writer))
         core = Core(registrar, journal, await loop.run_in_executor(writer, _histories, database))
+        core.count_xids(await loop.run_in_executor(writer, _recent_xids, database, core.now()))
         flusher = Flusher(core, database, writer)
         grpc_server = ingest.server(core, name)
         port = grpc_server.add_insecure_port(_address(config.listen, config.grpc_port))
@@ -154,6 +160,7 @@ async def _run(
         http = _Server(
             uvicorn.Config(
                 create_app(readers),
+                log_config=None,  # its lines look like ours
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
@@ -192,6 +199,11 @@ async def _run(
 def _histories(database: Database) -> dict[int, Mapping[str, Any]]:
     with database.reading() as connection:
         return load_histories(connection)
+
+
+def _recent_xids(database: Database, now_ms: int) -> list[EventRow]:
+    with database.reading() as connection:
+        return events_since(connection, xids.KIND, now_ms - xids.REMEMBERED_MS)
 
 
 async def _flush_last(flusher: Flusher) -> bool:

@@ -43,16 +43,17 @@ class HubConfig:
 
 
 def _convert(name: str, value: Any, where: str) -> Any:
+    """The value of a setting; ``where`` names it in sentences as it was written."""
     if name in ("http_port", "grpc_port"):
         try:
             port = int(value)
         except (TypeError, ValueError):
             port = -1
         if not 0 <= port <= 65535 or isinstance(value, bool):
-            raise ConfigError(f"{where}: {name} must be a port from 0 to 65535, not {value!r}.")
+            raise ConfigError(f"{where} must be a port from 0 to 65535, not {value!r}.")
         return port
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{where}: {name} must be a text, not {value!r}.")
+        raise ConfigError(f"{where} must be a text, not {value!r}.")
     return Path(value) if name in ("data_dir", "journal") else value
 
 
@@ -78,7 +79,7 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
                     f" Did you mean {near[0]}?" if near else f" Known: {', '.join(sorted(names))}."
                 )
                 raise ConfigError(f"{path}: unknown setting {name!r}.{hint}")
-            values[name] = _convert(name, value, str(path))
+            values[name] = _convert(name, value, f"{path}: {name}")
     for name in names:
         variable = f"GPUFLEET_{name.upper()}"
         if variable in environ:
@@ -86,6 +87,10 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
         if flags.get(name) is not None:
             values[name] = _convert(name, flags[name], f"--{name.replace('_', '-')}")
     config = replace(HubConfig(default_data_dir()), **values)
+    if config.http_port == config.grpc_port != 0:
+        raise ConfigError(
+            f"http_port and grpc_port are both {config.http_port}: give each a port of its own."
+        )
     if config.listen not in ("127.0.0.1", "::1", "localhost"):
         raise ConfigError(
             f"listen = {config.listen!r}: this version has no TLS and no tokens yet, so the hub"

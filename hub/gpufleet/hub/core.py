@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
@@ -15,11 +15,13 @@ from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.hub.intake import Refused, Registration, Session
+from gpufleet.hub.on_demand import OnDemand
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.views import HealthView, Snapshot
+from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.catalog import HEALTH_STATES
 
@@ -54,10 +56,12 @@ class Core:
         self.fleet = Fleet()
         self.health = FleetHealth()
         self.memory = HealthMemory(self.health, histories or {})
+        self.xids = XidCounts()
         self.registrar = registrar
         self.logs: dict[int, NodeLog] = {}
         self.sessions: dict[str, Session] = {}
         self.stats = Stats()
+        self.on_demand = OnDemand(self.sessions, self.mono)
         self.slot_ms = SLOT_MS
         self.started_ms = self.now()
         self.events: list[EventRow] = []
@@ -66,8 +70,6 @@ class Core:
         self.stopping = False
         self._journal = journal
         self._event_seq = 0
-        self._commands = 0
-        self._results: dict[int, asyncio.Future[pb.CommandResult]] = {}
         self._published = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -197,8 +199,11 @@ class Core:
                 accepted.append(entry)
             else:
                 await self._claim_refused(node, entry.kind, entry.key, owner)
-        if not any(entry.kind == "node" for entry in accepted):
+        own = next((entry.facts for entry in accepted if entry.kind == "node"), None)
+        if own is None:
             accepted.insert(0, SubjectEntry(0, "node", node.name, 0, node.name, "", {}))
+        else:
+            await self._learn(node, own)
         moved = [
             (entry, self.registrar.owner(entry.kind, entry.key))
             for entry in accepted
@@ -231,6 +236,14 @@ class Core:
                     "info",
                     f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
                 )
+
+    async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
+        """Keep what an inventory says of the node: its driver may have opened after the hello."""
+        known = self.registrar.known_node(node.name)
+        learnt = {**node.facts, **facts}
+        if known is not None and learnt != node.facts:
+            await self.registrar.node(replace(known.node, facts=learnt))
+            node.facts = learnt
 
     def detail(self, slot: int, detail: Mapping[str, Any]) -> None:
         """What is known of a subject beside metrics; some of it counts for its health."""
@@ -281,6 +294,7 @@ class Core:
             self.stats.values += batch.size
         else:
             self._note_health_events(node, batch)
+            self.count_xids(batch.events)
         if self._journal is not None:
             line = {"node": node.name, "epoch": batch.position.epoch, "seq": batch.position.seq}
             self._journal.write(json.dumps({**line, "count": count}) + "\n")
@@ -293,6 +307,12 @@ class Core:
                 self.health.note_xid(slot, event.code, event.time_ms)
             elif event.kind == "driver_changed":
                 self._note_resets(node, event.time_ms)
+
+    def count_xids(self, events: Iterable[EventRow]) -> None:
+        """Count the Xids among events that were just taken, or that the database holds."""
+        if self.xids.note(events):
+            self.fleet.xids = self.xids.view()
+            self.fleet.dirty = True
 
     def _note_resets(self, node: Node, time_ms: int) -> None:
         """The node booted or its driver was loaded: its GPUs begin anew."""
@@ -339,19 +359,6 @@ class Core:
                 data=data or {},
             )
         )
-
-    # Commands
-
-    def next_command(self) -> int:
-        """A number for a command, unique in this hub's life."""
-        self._commands += 1
-        return self._commands
-
-    def command_result(self, node: str, result: pb.CommandResult) -> None:
-        """An agent answered a command; an answer that nobody waits for is dropped."""
-        future = self._results.pop(result.id, None)
-        if future is not None and not future.done():
-            future.set_result(result)
 
     # Readers
 

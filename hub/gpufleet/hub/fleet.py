@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet.hub.views import FaultView, HealthView, NodeView, ProcessView, Snapshot, SubjectView
+from gpufleet.hub.views import (
+    FaultView,
+    HealthView,
+    NodeView,
+    ProcessView,
+    Snapshot,
+    SubjectView,
+    XidView,
+)
 from gpufleet.hub.wire import Layout, Samples
 from gpufleet.proto import catalog
 
@@ -147,6 +155,8 @@ class Fleet:
         self.processes_time_ms: dict[str, int] = {}
         self.version = 0
         self.generation = 0
+        self.xids: Mapping[int, Mapping[int, XidView]] = {}
+        """Subject id → Xid → how often and when; replaced whole."""
         """Grows when any subject's view changed."""
         self.dirty = False
         self._snapshot: Snapshot | None = None
@@ -408,6 +418,7 @@ class Fleet:
             slots=self._slot_map[1],
             processes=MappingProxyType(dict(self.processes)),
             processes_time_ms=MappingProxyType(dict(self.processes_time_ms)),
+            xids=self.xids,
             details=MappingProxyType(dict(self.details)),
         )
         return self._snapshot

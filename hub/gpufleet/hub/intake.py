@@ -23,6 +23,7 @@ from gpufleet.hub.wire import (
     decode_samples,
     unpack_samples,
 )
+from gpufleet.hub.xids import described
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.version import INTERVALS_MS, OLDEST_PROTOCOL_MINOR, PROTOCOL_MINOR
 
@@ -165,7 +166,7 @@ class Session:
             case "details":
                 self._details(message.details)
             case "result":
-                self.core.command_result(self.node.name, message.result)
+                self.core.on_demand.answered(message.result)
             case "hello":
                 raise WireError("A second hello came on one stream.")
             case None:
@@ -285,7 +286,7 @@ class Session:
         if self._asked_after != at:
             self._asked_after = at
             command = pb.Command(
-                id=self.core.next_command(),
+                id=self.core.on_demand.next_number(),
                 resend_after=pb.Position(epoch=at.epoch, seq=at.seq),
             )
             self.outgoing.put_nowait(pb.HubMessage(command=command))
@@ -351,21 +352,20 @@ class Session:
             owner = subject_id if subject_id is not None else own[0]
             if owner is None:
                 continue
-            rows.append(
-                EventRow(
-                    subject_id=owner,
-                    time_ms=event.time_ms,
-                    node_id=self.node.node_id,
-                    epoch=message.epoch,
-                    seq=message.seq,
-                    ordinal=ordinal,
-                    kind=_text(event.kind, 64, "An event's kind"),
-                    severity=event.severity,
-                    code=event.code,
-                    message=_text(event.message, 2048, "An event's message"),
-                    data=_object(event.data_json, "An event's data"),
-                )
+            row = EventRow(
+                subject_id=owner,
+                time_ms=event.time_ms,
+                node_id=self.node.node_id,
+                epoch=message.epoch,
+                seq=message.seq,
+                ordinal=ordinal,
+                kind=_text(event.kind, 64, "An event's kind"),
+                severity=event.severity,
+                code=event.code,
+                message=_text(event.message, 2048, "An event's message"),
+                data=_object(event.data_json, "An event's data"),
             )
+            rows.append(described(row))
         position = Position(message.epoch, message.seq)
         self._accept(EventBatch(position, tuple(rows)), count)
 

@@ -109,6 +109,10 @@ class Readers:
     async def _read(self, query: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, query)
 
+    async def collect(self, node: str, method: str) -> Mapping[str, Any]:
+        """What the node's agent collects now with this method."""
+        return await self._core.on_demand.collect(node, method)
+
     def ready(self) -> tuple[bool, str]:
         """Ready while it runs and its database takes commits."""
         if self._core.stopping:

@@ -90,6 +90,14 @@ class ProcessView:
 
 
 @dataclass(frozen=True, slots=True)
+class XidView:
+    """How often one Xid came to one GPU, and when last."""
+
+    count: int
+    last_seen_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole fleet at one version. Nothing in it changes: threads may read it.
 
@@ -111,5 +119,7 @@ class Snapshot:
     processes: Mapping[str, tuple[ProcessView, ...]]
     """Node → its processes."""
     processes_time_ms: Mapping[str, int]
+    xids: Mapping[int, Mapping[int, XidView]] = field(default_factory=dict)
+    """Subject id of a GPU → Xid → how often and when."""
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """Slot → what is no scalar: per fan, per link, DCGM's findings."""

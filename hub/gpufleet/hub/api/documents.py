@@ -54,7 +54,7 @@ def _dynamic(table: Table, subject: SubjectView, kind: SubjectKind, stale: bool)
     for metric in metrics(kind):
         row = None if stale else snapshot.rows.get(metric.id)
         dynamic[metric.name] = None if row is None else json_value(metric, float(values[row]))
-    if not stale and kind is SubjectKind.GPU:
+    if kind is SubjectKind.GPU:
         dynamic["health"] = subject.health.level
     return dynamic
 

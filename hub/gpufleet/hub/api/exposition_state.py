@@ -103,6 +103,29 @@ def gpu_state(
         of_faulty,
         [repr(fault.since_ms / 1000) for _, fault in faulty],
     )
+    if table.snapshot.xids:
+        yield from _xids(table, [(o, g) for h, o, g in zip(heard, labels, gpus, strict=True) if h])
+
+
+def _xids(table: Table, gpus: Sequence[tuple[str, SubjectView]]) -> Iterator[bytes]:
+    found = [
+        (f'{of},code="{code}"', xid)
+        for of, gpu in gpus
+        for code, xid in sorted(table.snapshot.xids.get(gpu.subject_id, {}).items())
+    ]
+    if not found:
+        return
+    labels = [of for of, _ in found]
+    name = "gpufleet_gpu_xid_events_total"
+    yield head(name, "counter", "Xids that the driver told of the GPU, by code.")
+    yield samples(name, labels, [str(xid.count) for _, xid in found])
+    yield b"\n"
+    yield from gauge(
+        "gpufleet_gpu_xid_last_seen_timestamp_seconds",
+        "When the Xid last came.",
+        labels,
+        [repr(xid.last_seen_ms / 1000) for _, xid in found],
+    )
 
 
 def node_state(table: Table, nodes: Sequence[NodeView]) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -11,9 +11,12 @@ from fastapi.responses import Response
 from gpufleet.client.nearest import hint
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk, node_named, subject_of
+from gpufleet.hub.api.collected import collected_gpu, collected_list, collected_metrics
 from gpufleet.hub.api.documents import subject_document
+from gpufleet.hub.api.exposition_text import CONTENT_TYPE
 from gpufleet.hub.api.metrics_routes import exposition
 from gpufleet.hub.api.problem import Problem
+from gpufleet.hub.api.state import CannotCollect
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
 
@@ -30,38 +33,48 @@ Method = Annotated[
 ]
 
 
-def _check_method(method: str | None, table: Table, nodes: Iterable[str]) -> None:
-    """A method is answered from the stream where the agents use it."""
+async def _asked(
+    desk: Desk, table: Table, node: str | None, method: str | None
+) -> Mapping[str, Any] | None:
+    """What a node collects now with ``method``; ``None``: the newest streamed values answer.
+
+    A method is answered from the stream where the agents use it.
+    """
     if method is None:
-        return
+        return None
     if method not in METHODS:
         near = hint(method, METHODS)
         detail = f"There is no method {method!r}; it is nvml, bash or sim{near or '.'}"
         raise Problem(422, detail, parameter="method")
-    for name in nodes:
-        view = table.snapshot.nodes.get(name)
-        if view is not None and view.method != method:
-            detail = (
-                f"Node {name!r} streams with {view.method or 'no method yet'}, and this hub cannot"
-                f" ask it for {method} yet: leave ?method= away for the newest values."
-            )
-            raise Problem(501, detail, parameter="method")
+    names = table.snapshot.nodes if node is None else [node]
+    if all(table.snapshot.nodes[name].method == method for name in names):
+        return None
+    if node is None:
+        detail = f"Not every node streams with {method}: name one with ?node= to ask its agent."
+        raise Problem(422, detail, parameter="node")
+    try:
+        return await desk.state.collect(node, method)
+    except CannotCollect as error:
+        raise Problem(504 if error.timed_out else 409, str(error)) from None
 
 
-@router.get("/list", responses=schemas.ok(schemas.MissionList, 404, 501))
+@router.get("/list", responses=schemas.ok(schemas.MissionList, 404, 409, 504))
 async def gpu_list(
     request: Request, desk: AtDesk, node: parameters.Node = None, method: Method = None
 ) -> Response:
     """Every GPU: where it is and what it is called."""
-    _check_scope(desk, node, method)
+    table = _scope(desk, node)
+    asked = await _asked(desk, table, node, method)
+    if asked is not None:
+        return await desk.once(request, lambda: collected_list(asked))
     return await desk.shared(request, ("gpu/list", node), lambda table: _list(table, node))
 
 
-def _check_scope(desk: Desk, node: str | None, method: str | None) -> None:
+def _scope(desk: Desk, node: str | None) -> Table:
     table = desk.table()
     if node is not None:
         node_named(table, node)
-    _check_method(method, table, table.snapshot.nodes if node is None else [node])
+    return table
 
 
 def _list(table: Table, node: str | None) -> dict[str, Any]:
@@ -75,16 +88,18 @@ def _list(table: Table, node: str | None) -> dict[str, Any]:
     }
 
 
-@router.get("/metric", responses=schemas.text("The GPUs' part of /metrics.", 404, 501))
+@router.get("/metric", responses=schemas.text("The GPUs' part of /metrics.", 404, 409, 504))
 async def gpu_metric(
     request: Request, desk: AtDesk, node: parameters.Node = None, method: Method = None
 ) -> Response:
     """The GPUs' part of /metrics, for Prometheus."""
-    _check_scope(desk, node, method)
+    asked = await _asked(desk, _scope(desk, node), node, method)
+    if asked is not None:
+        return Response(collected_metrics(asked), media_type=CONTENT_TYPE)
     return await exposition(request, desk, node, gpus_only=True)
 
 
-@router.get("/{uuid}", responses=schemas.ok(schemas.GpuDocument, 404, 501))
+@router.get("/{uuid}", responses=schemas.ok(schemas.GpuDocument, 404, 409, 504))
 async def one_gpu(
     request: Request, desk: AtDesk, uuid: parameters.Uuid, method: Method = None
 ) -> Response:
@@ -92,7 +107,7 @@ async def one_gpu(
     return await _part(request, desk, uuid, "", method)
 
 
-@router.get("/{uuid}/static", responses=schemas.ok(schemas.Facts, 404, 501))
+@router.get("/{uuid}/static", responses=schemas.ok(schemas.Facts, 404, 409, 504))
 async def static(
     request: Request, desk: AtDesk, uuid: parameters.Uuid, method: Method = None
 ) -> Response:
@@ -100,7 +115,7 @@ async def static(
     return await _part(request, desk, uuid, "static", method)
 
 
-@router.get("/{uuid}/{key_path:path}", responses=schemas.anything(404, 501))
+@router.get("/{uuid}/{key_path:path}", responses=schemas.anything(404, 409, 504))
 async def nested(
     request: Request,
     desk: AtDesk,
@@ -119,10 +134,14 @@ async def _part(
 ) -> Response:
     table = desk.table()
     subject = subject_of(table, uuid)
-    _check_method(method, table, [subject.node])
-    return await desk.once(
-        request, lambda: walk(subject_document(table, subject), key_path.strip("/"))
-    )
+    asked = await _asked(desk, table, subject.node, method)
+    path = key_path.strip("/")
+    if asked is None:
+        return await desk.once(request, lambda: walk(subject_document(table, subject), path))
+    document = collected_gpu(asked, uuid)
+    if document is None:
+        raise Problem(409, f"Node {subject.node} has no GPU {uuid} that method {method} sees.")
+    return await desk.once(request, lambda: walk(document, path))
 
 
 def walk(document: Any, key_path: str) -> Any:

@@ -16,6 +16,14 @@ class HubClosing(Exception):
     """The hub ends: streams end as well."""
 
 
+class CannotCollect(Exception):
+    """A node cannot be asked to collect with a method, or did not answer; the text says why."""
+
+    def __init__(self, sentence: str, *, timed_out: bool = False) -> None:
+        super().__init__(sentence)
+        self.timed_out = timed_out
+
+
 class HubState(Protocol):
     """The live fleet and its history. Called on the event loop's thread only."""
 
@@ -49,6 +57,9 @@ class HubState(Protocol):
         cursor: str | None = None,
     ) -> EventPage:
         """A page of events, newest first; HistoryError and StoreError as the store has them."""
+
+    async def collect(self, node: str, method: str) -> Mapping[str, Any]:
+        """The snapshot document of a node's GPUs, collected now; CannotCollect says why not."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether the hub takes samples and answers, and one sentence that says so."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, literal, select, tuple_
 
 from gpufleet.hub.store.errors import HistoryError
 from gpufleet.hub.store.tables import events
@@ -61,26 +62,33 @@ def query_events(
         .order_by(*(events.c[name].desc() for name in _KEY))
         .limit(limit + 1)
     )
-    rows = [
-        EventRow(
-            subject_id=row.subject_id,
-            time_ms=row.time_ms,
-            node_id=row.node_id,
-            epoch=row.epoch,
-            seq=row.seq,
-            ordinal=row.ordinal,
-            kind=row.kind,
-            severity=row.severity,
-            message=row.message,
-            code=row.code,
-            data=row.data,
-        )
-        for row in connection.execute(query)
-    ]
+    rows = [_row(row) for row in connection.execute(query)]
     if len(rows) <= limit:
         return EventPage(tuple(rows), None)
     last = rows[limit - 1]
     return EventPage(tuple(rows[:limit]), "-".join(str(getattr(last, name)) for name in _KEY))
+
+
+def events_since(connection: Connection, kind: str, since_ms: int) -> list[EventRow]:
+    """Every event of a kind from a time on, in no order."""
+    query = select(events).where(events.c.time_ms >= since_ms, events.c.kind == kind)
+    return [_row(row) for row in connection.execute(query)]
+
+
+def _row(row: Row[Any]) -> EventRow:
+    return EventRow(
+        subject_id=row.subject_id,
+        time_ms=row.time_ms,
+        node_id=row.node_id,
+        epoch=row.epoch,
+        seq=row.seq,
+        ordinal=row.ordinal,
+        kind=row.kind,
+        severity=row.severity,
+        message=row.message,
+        code=row.code,
+        data=row.data,
+    )
 
 
 def _parse_cursor(cursor: str) -> list[int]:
