@@ -27,6 +27,7 @@ from gpufleet.hub.store.retention import (
 )
 from gpufleet.hub.store.tables import HOUR_MS, events, hours, samples
 from gpufleet.hub.store.tables import minutes as minutes_table
+from gpufleet.hub.store.upkeep import Upkeep
 from gpufleet.hub.store.write import EventRow
 from support.stored import HOUR, flush, minutes, temporary_database
 
@@ -169,6 +170,17 @@ def test_a_sqlite_file_shrinks_and_keeps_some_free_pages(tmp_path: Path) -> None
             free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
         assert free == 1000
+
+
+def test_the_hubs_turn_merges_and_forgets(database: Database) -> None:
+    (gpu,) = gpus(database)
+    now = HOUR + 16 * DAY_MS
+    flush(database, [*minutes(gpu, [HOUR]), *minutes(gpu, [HOUR + 10 * DAY_MS])])
+    upkeep = Upkeep(database, Retention())
+    for _ in range(20):
+        upkeep.turn(now)
+    assert starts(database, samples) == [HOUR + 10 * DAY_MS]
+    assert starts(database, hours) == [HOUR, HOUR + 10 * DAY_MS]
 
 
 class Broken(Database):
