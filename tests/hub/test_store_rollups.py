@@ -141,7 +141,7 @@ SECONDS = st.integers(0, 3 * 60 - 1).map(lambda n: n * 60 + n % 7) | st.integers
     merges=st.sets(st.integers(0, 5)),
     twice=st.sets(st.integers(0, 5)),
 )
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_are_what_numpy_says_in_whatever_order_samples_come(
     database: Database, batches: list[list[int]], merges: set[int], twice: set[int]
 ) -> None:
