@@ -74,7 +74,7 @@ def _metrics(texts: list[str], subject: SubjectView) -> list[Metric]:
 
 
 @router.get(
-    "/gpus/{uuid}/history", tags=["history"], responses=schemas.ok(schemas.History, 400, 404)
+    "/gpus/{uuid}/history", tags=["History"], responses=schemas.ok(schemas.History, 400, 404)
 )
 async def history(
     request: Request,
