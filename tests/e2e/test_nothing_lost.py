@@ -1,4 +1,5 @@
-"""Kills hubs and agents and cuts connections at random: nothing owed is lost, doubled or invented.
+"""Kills hubs and agents, cuts connections and locks the database at random: nothing owed is lost,
+doubled or invented.
 
 A short run by default; ``GPUFLEET_CHAOS_SECONDS=120`` makes the long one. The seed is printed.
 """
@@ -8,9 +9,12 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import orjson
@@ -53,6 +57,15 @@ class Stage:
         self.hub.kill()
         self.hub.wait()
         self.killed_hubs.add(self.hubs)
+
+    @contextmanager
+    def locked_database(self) -> Iterator[None]:
+        """Nobody else can write to the database meanwhile."""
+        path = self.home / "hub" / "gpufleet.db"
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
 
     def start_agent(self, node: str) -> None:
         self.agents[node] = start(
@@ -115,11 +128,19 @@ def _torment(stage: Stage, dice: random.Random) -> list[str]:
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         time.sleep(dice.uniform(0.3, min(5.0, SECONDS / 10)))
-        action = dice.choice(["hub", "agent", "agent", "cut", "cut", "freeze"])
+        action = dice.choice(["hub", "agent", "agent", "cut", "cut", "freeze", "lock"])
         if action == "hub":
             stage.kill_hub()
             time.sleep(dice.choice([0.0, 1.0, 4.0]))
             stage.start_hub()
+        elif action == "lock":
+            with stage.locked_database():
+                time.sleep(dice.uniform(1, min(14.0, SECONDS / 6)))
+                if dice.random() < 0.3:
+                    stage.kill_hub()
+                    stage.start_hub()
+                    time.sleep(dice.uniform(0, 3))
+                    action = "lock and hub"
         elif action == "agent":
             node = dice.choice(MORTAL)
             stage.kill_agent(node)
@@ -207,6 +228,7 @@ def _compare(stage: Stage, until: int, done: list[str]) -> None:
     assert not invented, f"stored, but nobody took them: {sorted(invented)[:5]}"
     print(
         f"{len(done)} faults ({stage.hubs - 1} hub kills,"
+        f" {sum(action.startswith('lock') for action in done)} locks,"
         f" {sum(len(k) for k in stage.kills.values())} agent kills): {len(stored)} samples stored,"
         f" {lost_with_their_agent} taken by an agent that died with them, not owed"
     )
