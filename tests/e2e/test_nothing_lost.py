@@ -1,4 +1,5 @@
-"""Kills hubs and agents and cuts connections at random: nothing owed is lost, doubled or invented.
+"""Kills hubs and agents, cuts connections and locks the database at random: nothing owed is lost,
+doubled or invented.
 
 A short run by default; ``GPUFLEET_CHAOS_SECONDS=120`` makes the long one. The seed is printed.
 """
@@ -8,9 +9,12 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from support.everything import everything_at
@@ -55,6 +59,15 @@ class Stage:
         self.hub.wait()
         self.killed_hubs.add(self.hubs)
 
+    @contextmanager
+    def locked_database(self) -> Iterator[None]:
+        """Nobody else can write to the database meanwhile."""
+        path = self.home / "hub" / "gpufleet.db"
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
     def start_agent(self, node: str) -> None:
         self.agents[node] = start(
             *("agent", "run", "--method", "sim", "--gpus", "2", "--node", node),
@@ -87,9 +100,13 @@ def _torment(
     end = time.monotonic() + seconds
     while time.monotonic() < end or (server and "database" not in done):
         time.sleep(dice.uniform(0.3, min(5.0, seconds / 10)))
-        action = dice.choice(["hub", "agent", "agent", "cut", "cut", "freeze"])
-        if server is not None and dice.random() < 0.3:
+        action = dice.choice(["hub", "agent", "agent", "cut", "cut", "freeze", "database"])
+        if action == "database" and server is None:
+            action = "lock"
+        elif server is not None and "database" not in done:
             action = "database"
+        if action == "database":
+            assert server is not None
             server.stop("immediate")
             time.sleep(dice.choice([0.0, 1.0, 4.0]))
             server.start()
@@ -97,6 +114,14 @@ def _torment(
             stage.kill_hub()
             time.sleep(dice.choice([0.0, 1.0, 4.0]))
             stage.start_hub()
+        elif action == "lock":
+            with stage.locked_database():
+                time.sleep(dice.uniform(1, min(14.0, SECONDS / 6)))
+                if dice.random() < 0.3:
+                    stage.kill_hub()
+                    stage.start_hub()
+                    time.sleep(dice.uniform(0, 3))
+                    action = "lock and hub"
         elif action == "agent":
             node = dice.choice(MORTAL)
             stage.kill_agent(node)

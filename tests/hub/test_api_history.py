@@ -75,6 +75,7 @@ def test_each_kind_of_metric_has_its_columns_and_gaps_are_left_out() -> None:
     [
         ("", "Say which metrics"),
         ("metric=", "Say which metrics"),
+        ("metric=temperature_celsius,health", "events?kind=health_changed"),
         ("metric=temprature_celsius", "did you mean 'temperature_celsius'?"),
         ("metric=host_load1", "A GPU has no metric 'host_load1'"),
         ("metric=power_watts&start=yesterday", "start: 'yesterday' is not a time"),

@@ -81,8 +81,8 @@ class Outgoing:
             return Pause(None)
         try:
             run = self._backlog.after(self.cursor)
-        except SpoolError:
-            return Pause(1.0)  # said by the backlog, which is asked again
+        except SpoolError:  # said by the backlog, which is asked again
+            return self._live_beside_backlog(wall_ms) or Pause(1.0)
         if run is None:
             self.draining = False
             return Pause(None)

@@ -52,7 +52,7 @@ class Standing:
             return f"This hub is standing by. {keeper.trouble}"
         if keeper.other:
             return f"This hub is standing by: hub {keeper.other} has the database; ask that one."
-        return "This hub is standing by: it has not looked at the database's lease yet."
+        return "This hub is standing by until it holds the lease of the database."
 
 
 class HttpFront:

@@ -9,7 +9,7 @@ from gpufleet.hub.api import schemas
 from gpufleet.hub.api.answer import AtDesk
 from gpufleet.hub.api.jsonbody import encoded_line
 
-router = APIRouter(tags=["probes"])
+router = APIRouter(tags=["Probes"])
 
 
 @router.get("/healthz", responses=schemas.ok(schemas.Probe))
