@@ -16,6 +16,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from sqlalchemy import make_url
 
 from gpufleet.hub.store.database import migrate
 from gpufleet.proto import telemetry_pb2 as pb
@@ -25,6 +26,7 @@ from support.hub_pair import NODES, Hub, HubPair
 from support.postgres_cluster import Cluster
 from support.postgres_pair import primary_and_standby
 from support.processes import get, wait_for
+from support.tcp_proxy import TcpProxy
 
 SECONDS = float(os.environ.get("GPUFLEET_CHAOS_SECONDS", "0"))
 TAKE_OVER_SECONDS = 15.0
@@ -138,6 +140,26 @@ def test_a_frozen_server_does_not_freeze_the_hub(pair: HubPair, frozen_later: Cl
     stored, past = pair.compare(hub, mortal=("n3",))
     assert stored
     assert not past
+
+
+def test_agents_leave_a_hub_that_alone_is_cut_off_from_the_database(pair: HubPair) -> None:
+    first, second = pair.hubs
+    server = make_url(pair.url)
+    assert server.port is not None
+    with TcpProxy(("127.0.0.1", server.port)) as proxy:
+        pair.start_hub(first, pair.url.replace(f":{server.port}/", f":{proxy.port}/"))
+        wait_for(lambda: first.ready, 60, "the first hub is ready")
+        pair.start_hub(second)
+        wait_for(lambda: "has the database" in second.sentence, 60, "the second hub stands by")
+        pair.start_agents()
+        wait_for(lambda: _fresh(first) == 2 * len(NODES), 60, "all GPUs are there")
+        proxy.freeze()
+        took = pair.followed(second, time.monotonic())
+        proxy.thaw()
+        proxy.cut()
+        wait_for(lambda: "has the database" in first.sentence, 60, "the first hub stands by")
+        stored, _ = pair.compare(second)
+    print(f"{len(stored)} samples stored; seconds until a hub and all agents had followed: {took}")
 
 
 def test_a_killed_primary_whose_synchronous_standby_is_promoted_loses_nothing(

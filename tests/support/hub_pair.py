@@ -56,11 +56,11 @@ class HubPair:
         self.started = 0
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start_hub(self, hub: Hub) -> None:
+    def start_hub(self, hub: Hub, url: str = "") -> None:
         self.started += 1
         hub.number = self.started
         hub.process = start(
-            *("hub", "serve", "--database", self.url),
+            *("hub", "serve", "--database", url or self.url),
             *("--http-port", str(hub.http_port), "--grpc-port", str(hub.grpc_port)),
             *("--journal", str(self.home / f"hub-{hub.number}.jsonl")),
             log=self.home / f"hub-{hub.number}.log",
