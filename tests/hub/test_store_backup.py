@@ -40,6 +40,7 @@ def test_a_copy_made_while_the_hub_writes_is_of_one_moment(tmp_path: Path) -> No
         assert told[-1][0] == told[-1][1] <= len(told) * PAGES  # it never began anew
         assert len(stored(database, 7).ticks) == 1 + len(told)
     assert size == (tmp_path / "copy.db").stat().st_size
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.glob("copy.db?*"))
     (tmp_path / "restored").mkdir()
     os.rename(tmp_path / "copy.db", tmp_path / "restored" / "gpufleet.db")

@@ -31,9 +31,15 @@ def put_back(config: HubConfig, file: Path) -> str:
             "A PostgreSQL database is not restored by gpufleet: use pg_restore, then"
             " gpufleet hub migrate."
         )
-    if not config.database:
-        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = sqlite_path(url)
+    try:
+        if not config.database:
+            config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnusable(
+            f"The data directory {config.data_dir} cannot be made ({error.strerror}):"
+            " name another with --data-dir."
+        ) from None
     former = restore(file, path)
     kept = f" What was there is {former} now." if former is not None else ""
     return f"{path} is the database of {file} now.{kept} Start the hub: gpufleet hub serve."

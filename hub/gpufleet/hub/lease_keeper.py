@@ -77,6 +77,8 @@ class Keeper:
                 trouble = ""
             except StoreError as error:
                 held, trouble = was, str(error)
+            except Exception as error:  # this thread must not end unheard: nobody would step down
+                held, trouble = was, f"Its lease cannot be kept: {type(error).__name__}: {error}."
             if trouble and trouble != self.trouble:
                 _log.warning("lease cannot be looked at: %s", trouble)
             self._tell(was, held, trouble)

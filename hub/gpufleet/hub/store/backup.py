@@ -41,6 +41,7 @@ def backup(
     part = path.with_name(f"{path.name}.part")
     try:
         part.unlink(missing_ok=True)
+        part.touch(mode=0o600)  # as the database's folder: for its owner alone
         _copy(Path(str(database.engine.url.database)), part, progress)
         check_backup(part)
         with part.open("rb") as file:
@@ -80,7 +81,12 @@ def restore(copy: Path, path: Path) -> Path | None:
     lock_fd = lock_file(path)
     part = path.with_name(f"{path.name}.part")
     try:
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600)
         shutil.copyfile(copy, part)
+        if os.geteuid() == 0:  # the hub's user shall be able to write it
+            owner = (path if path.exists() else path.parent).stat()
+            os.chown(part, owner.st_uid, owner.st_gid)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         former = _put_aside(path)
