@@ -5,7 +5,8 @@ Tests hold real answers against these models.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -16,6 +17,9 @@ from gpufleet.proto.catalog import BY_NAME, Kind, SubjectKind, metrics
 Time = Annotated[str, Field(description="RFC 3339 UTC", examples=["2026-03-01T12:00:00Z"])]
 Level = Annotated[int, Field(ge=0, le=3, description="0 healthy … 3 critical")]
 Number = int | float
+Source = Annotated[
+    Literal["samples", "minutes", "hours"], Field(description="What the answer is made of.")
+]
 
 
 class Document(BaseModel):
@@ -297,7 +301,94 @@ class History(Document):
     end: Time
     step_seconds: Number
     raw: bool
+    source: Source
     series: dict[str, Series]
+
+
+class GpuHistory(Document):
+    """One of several GPUs."""
+
+    uuid: str
+    node: str
+    index: int
+    name: str
+    series: dict[str, Series]
+
+
+class Histories(Document):
+    """Series by GPU and metric, all in buckets of one width."""
+
+    start: Time
+    end: Time
+    step_seconds: Number
+    raw: bool
+    source: Source
+    gpus: list[GpuHistory]
+
+
+class GroupSeries(BaseModel):
+    """One metric of one group over time; ``gpus`` have a value in the bucket."""
+
+    model_config = ConfigDict(extra="forbid")
+    unit: str
+    kind: str
+    time: list[Time]
+    n: list[int]
+    gpus: list[int]
+    avg: list[Number | None] | None = None
+    min: list[Number | None] | None = None
+    max: list[Number | None] | None = None
+    sum: list[Number | None] | None = None
+    increase: list[Number | None] | None = None
+    active_seconds: list[Number | None] | None = None
+
+
+class Group(Document):
+    """A group; null: nodes without the label, or the whole fleet."""
+
+    group: str | None
+    series: dict[str, GroupSeries]
+
+
+class GroupHistory(Document):
+    """Series by group and metric."""
+
+    start: Time
+    end: Time
+    step_seconds: Number
+    source: Source
+    group_by: str
+    groups: list[Group]
+
+
+class Place(Document):
+    """Where a GPU is now."""
+
+    node: str
+    index: int
+    name: str
+
+
+class TopRow(Document):
+    """A GPU or group and its value over the range, of ``n`` samples of ``gpus`` GPUs."""
+
+    group: str | None
+    value: Number | None
+    n: int
+    gpus: int
+    gpu: Place | None
+
+
+class TopList(Document):
+    """GPUs or groups in order of their value."""
+
+    start: Time
+    end: Time
+    metric: str
+    unit: str
+    column: str
+    group_by: str
+    top: list[TopRow]
 
 
 class EventSubject(Document):
@@ -398,6 +489,11 @@ Responses = dict[int | str, dict[str, Any]]
 def ok(model: type[BaseModel], *errors: int) -> Responses:
     """The responses of an endpoint that answers with this model."""
     return {200: {"model": model}, **_problems(*errors)}
+
+
+def ok_one_of(models: Sequence[type[BaseModel]], *errors: int) -> Responses:
+    """The responses of an endpoint that answers with one of these models."""
+    return {200: {"model": Union[tuple(models)]}, **_problems(*errors)}  # noqa: UP007
 
 
 def anything(*errors: int) -> Responses:

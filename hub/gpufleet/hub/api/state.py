@@ -8,8 +8,10 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from gpufleet.hub.store.events import EventPage
+from gpufleet.hub.store.groups import By, Groups, Top
 from gpufleet.hub.store.history import History, Request
 from gpufleet.hub.views import Snapshot
+from gpufleet.proto.catalog import Metric
 
 
 class HubClosing(Exception):
@@ -44,6 +46,34 @@ class HubState(Protocol):
         self, requests: Sequence[Request], start_ms: int, end_ms: int, points: int
     ) -> History:
         """Stored and not yet stored samples; HistoryError and StoreError as the store has them."""
+
+    async def groups(
+        self,
+        metric: Metric,
+        by: By,
+        start_ms: int,
+        end_ms: int,
+        points: int,
+        *,
+        label: str = "",
+        subject_ids: Collection[int] | None = None,
+    ) -> Groups:
+        """Groups of GPUs over time, of what is committed; errors as the store has them."""
+
+    async def top(
+        self,
+        metric: Metric,
+        column: str,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        *,
+        by: By,
+        label: str = "",
+        lowest: bool = False,
+        subject_ids: Collection[int] | None = None,
+    ) -> Sequence[Top]:
+        """Groups in order of a column over the range; errors as the store has them."""
 
     async def events(
         self,

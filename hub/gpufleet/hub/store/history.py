@@ -59,7 +59,7 @@ class History:
     """Series in the order of the requests.
 
     ``step_ms`` is the width of buckets; with ``raw`` every point is a sample and ``step_ms`` the
-    usual distance of samples.
+    usual distance of samples. ``source`` answered for metrics with rollups, samples for the others.
     """
 
     start_ms: int
@@ -67,6 +67,7 @@ class History:
     step_ms: int
     raw: bool
     series: tuple[Series, ...]
+    source: Source = Source.SAMPLES
 
 
 def query_history(
@@ -148,7 +149,7 @@ def _of_rows(
             values = _values(chunks[subject_id], metric)
             answer = buckets(metric, values, start_ms, end_ms, width, sample_step)
         series.append(Series(subject_id, metric, answer))
-    return History(start_ms, end_ms, width, False, tuple(series))
+    return History(start_ms, end_ms, width, False, tuple(series), source)
 
 
 def _rows_and_tail(
