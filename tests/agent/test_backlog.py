@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent.backlog import Backlog
+from gpufleet.agent.backlog import GIVE_UP_SECONDS, Backlog
 from gpufleet.agent.bell import Bell
 from gpufleet.agent.clock import SystemClock
 from gpufleet.agent.records import (
@@ -20,7 +20,7 @@ from gpufleet.agent.records import (
 )
 from gpufleet.agent.samples import decode, unpack
 from gpufleet.agent.spool import Block, Spool, SpoolError, open_spool
-from support.agent_clock import until
+from support.agent_clock import FakeClock, until
 
 LAYOUT = layout_of((LayoutSubject("gpu", "a", (1, 20)),))
 START = Position(0, 0)
@@ -180,3 +180,105 @@ def test_renumbering_puts_what_is_in_memory_into_another_epoch(make: Make) -> No
     newest = backlog.newest_tick()
     assert newest is not None
     assert newest.position == Position(9, 4)
+
+
+class Flaky(Spool):
+    """A spool whose disk does not answer questions for a while."""
+
+    broken = False
+
+    def after(self, position: Position) -> Block | None:
+        if self.broken:
+            raise SpoolError("The disk does not answer.")
+        return super().after(position)
+
+
+def test_a_spool_that_was_given_up_is_read_again_once_it_works(tmp_path: Path) -> None:
+    clock, spool = FakeClock(), Flaky(tmp_path / "s", 1 << 30, 1 << 50)
+    backlog = Backlog(lambda: spool, clock, Bell(), lambda sentence: None, memory_ticks=60)
+
+    def append(first: int, last: int) -> None:
+        for n in range(first, last + 1):
+            backlog.append(tick(n))
+            until(lambda: in_memory(backlog) <= 60, "the rest is moved to disk")
+
+    append(1, 180)
+    spool.broken = True
+    with pytest.raises(SpoolError):
+        backlog.after(START)
+    clock.advance(GIVE_UP_SECONDS + 1)
+    first = backlog.after(START)
+    assert first is not None
+    assert not isinstance(first, Block), "live data matters more"
+    spool.broken = False
+    clock.advance(60)
+    seen = positions(first)[-1][0]
+    append(181, 400)
+    assert [position.seq for position, _ in drained(backlog, seen)] == list(
+        range(seen.seq + 1, 401)
+    )
+    backlog.close()
+
+
+def test_what_an_earlier_run_spooled_is_waited_for_while_the_file_cannot_be_opened(
+    make: Make, tmp_path: Path
+) -> None:
+    first = make()
+    for n in range(1, 10):
+        first.append(tick(n))
+    first.close()
+    clock, full = FakeClock(), [True]
+
+    def opener() -> Spool:
+        if full[0]:
+            raise SpoolError("The disk is full.", holds=True)
+        return open_spool(tmp_path / "s", 1 << 30, 1 << 50, print)
+
+    backlog = Backlog(opener, clock, Bell(), lambda sentence: None)
+    backlog.append(tick(1, epoch=5))
+    with pytest.raises(SpoolError):
+        backlog.after(START)
+    full[0] = False
+    clock.advance(20)
+    until(lambda: backlog.counts().spooled_bytes > 0, "the file is opened")
+    assert [position for position, _ in drained(backlog)] == [
+        *(Position(1, n) for n in range(1, 10)),
+        Position(5, 1),
+    ]
+    backlog.close()
+
+
+def test_a_file_that_cannot_be_opened_for_long_is_given_up_and_counted(
+    make: Make, tmp_path: Path
+) -> None:
+    first = make()
+    for n in range(1, 10):
+        first.append(tick(n))
+    first.close()
+    clock, full = FakeClock(), [True]
+
+    def opener() -> Spool:
+        if full[0]:
+            raise SpoolError("The disk is full.", holds=True)
+        return open_spool(tmp_path / "s", 1 << 30, 1 << 50, print)
+
+    backlog = Backlog(opener, clock, Bell(), lambda sentence: None)
+    backlog.append(tick(1, epoch=5))
+    with pytest.raises(SpoolError):
+        backlog.after(START)
+    clock.advance(GIVE_UP_SECONDS + 1)
+    assert [position for position, _ in drained(backlog)] == [Position(5, 1)]
+    full[0] = False
+    until(lambda: backlog.counts().dropped_ticks == 9, "what was passed over is counted")
+    backlog.close()
+
+
+def test_a_spool_file_that_cannot_be_opened_says_whether_it_may_hold_records(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "file").touch()
+    for path, holds in ((tmp_path / "s", True), (tmp_path / "file" / "s", False)):
+        with pytest.raises(SpoolError) as caught:
+            open_spool(path, 1 << 30, 1 << 50, print)
+        assert caught.value.holds is holds

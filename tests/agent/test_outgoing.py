@@ -1,6 +1,7 @@
 """What one stream sends next."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from gpufleet.agent.bell import Bell
 from gpufleet.agent.board import Board
 from gpufleet.agent.clock import SystemClock
 from gpufleet.agent.outgoing import BACKLOG_BURST, BACKLOG_PER_SECOND, Outgoing, Pause
-from gpufleet.agent.records import LayoutSubject, Position, TickRecord, layout_of
-from gpufleet.agent.spool import open_spool
+from gpufleet.agent.records import LayoutSubject, Position, Record, TickRecord, layout_of
+from gpufleet.agent.spool import Block, open_spool
 from gpufleet.proto import telemetry_pb2 as pb
 
 
@@ -128,3 +129,38 @@ def test_of_the_details_only_those_are_sent_that_the_stream_was_not_told(
     assert told(a="{1}", b="{2}") == []
     assert told(b="{2}") == []
     assert told(a="{1}", b="{2}") == ["a"]
+
+
+class Interrupted(Backlog):
+    """At the second look for what comes next, the hub's word on where to go on arrives."""
+
+    outgoing: Outgoing
+    looks = 0
+    asked: threading.Thread
+
+    def after(self, position: Position, limit: int = 60) -> Sequence[Record] | Block | None:
+        run = super().after(position, limit)
+        self.looks += 1
+        if self.looks == 2:
+            self.asked = threading.Thread(target=self.outgoing.go_on_after, args=[Position(1, 2)])
+            self.asked.start()
+            self.asked.join(0.2)
+        return run
+
+
+def test_a_word_on_where_to_go_on_is_heeded_though_a_message_is_being_made(tmp_path: Path) -> None:
+    opener = lambda: open_spool(tmp_path / "s", 1 << 30, 1 << 50, print)  # noqa: E731
+    backlog = Interrupted(opener, SystemClock(), Bell(), lambda sentence: None, memory_ticks=5000)
+    backlog.outgoing = outgoing = Outgoing(backlog, Board(Bell()))
+    for seq in range(1, 11):
+        backlog.append(tick(seq))
+    outgoing.go_on_after(Position(1, 5))
+    spans = []
+    while isinstance(sent := outgoing.next(20_000, 0.0), pb.AgentMessage):
+        assert not sent.gap, "nothing was dropped"
+        if sent.seq:
+            spans.append((sent.seq - sent.count + 1, sent.seq))
+        if backlog.looks == 2:
+            backlog.asked.join()
+    assert spans == [(6, 10), (3, 10)]
+    backlog.close()

@@ -1,14 +1,20 @@
 """The agent as a process, and as it lives through trouble."""
 
+import io
 import json
+import random
 import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from gpufleet.agent.host import Host
+from gpufleet.agent.log import Log
 from gpufleet.agent.records import Position
+from gpufleet.agent.runtime import Agent
 from gpufleet.agent.spool import Spool
 from support.agent_bench import journal_of, running_agent, samples_of, settings
 from support.agent_clock import FastClock, until
@@ -25,10 +31,40 @@ def hub() -> Iterator[HubDouble]:
     assert made.errors == []
 
 
+class Dying(Host):
+    """A machine whose metrics are broken from one tick on."""
+
+    def __init__(self, ticks: int) -> None:
+        super().__init__()
+        self.left = ticks
+
+    def metrics(self) -> Mapping[int, int]:
+        self.left -= 1
+        return {} if self.left > 0 else {1: 1 // 0}
+
+
 def arguments(folder: Path, *more: str) -> tuple[str, ...]:
     state, journal = str(folder / "state"), str(folder / "journal")
     run = ("agent", "run", "--method", "sim", "--node", "n1", "--gpus", "1")
     return (*run, "--state-dir", state, "--journal", journal, *more)
+
+
+def test_a_defect_that_ends_it_leaves_all_records_on_disk(tmp_path: Path) -> None:
+    agent = Agent(
+        settings(tmp_path, "127.0.0.1:1"),
+        ScriptedCollector("a"),
+        version="1.2.3",
+        clock=FastClock(40),
+        log=Log(io.StringIO()),
+        machine=Dying(5),
+        rng=random.Random(1),
+    )
+    with pytest.raises(ZeroDivisionError):
+        agent.run(threading.Event())
+    last = journal_of(tmp_path)[-1]
+    spool = Spool(tmp_path / "state/spool.sqlite", 1 << 30, 1 << 50)
+    assert spool.newest() == Position(last["epoch"], last["seq"])
+    assert spool.ticks >= 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

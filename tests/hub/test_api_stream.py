@@ -117,7 +117,8 @@ def test_streams_are_bounded_and_a_place_is_free_again_after_a_reader_went() -> 
             httpx.AsyncClient(base_url=base, timeout=DEADLINE) as client,
         ):
             async with client.stream("GET", "/api/v1/stream") as response:
-                await anext(events(response))
+                reading = events(response)  # kept: one that is collected closes its response
+                await anext(reading)
                 refused = await client.get("/api/v1/stream")
                 assert refused.status_code == 503
                 assert refused.headers["retry-after"] == "10"
@@ -260,9 +261,9 @@ def test_many_readers_of_one_question_share_its_frames() -> None:
     [
         ("filter=tempp>1", 400, "did you mean 'temp'?"),
         ("sort=x", 400, "there is no field 'x'"),
-        ("interval=0.1", 422, "interval: "),
-        ("interval=nan", 422, "interval: "),
-        ("limit=0", 422, "limit: "),
+        ("interval=0.1", 422, "interval must be"),
+        ("interval=nan", 422, "interval must be"),
+        ("limit=0", 422, "limit must be"),
         ("cursor=x", 422, "There is no parameter 'cursor'"),
     ],
 )

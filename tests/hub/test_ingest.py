@@ -307,7 +307,7 @@ def test_a_message_of_another_version_is_refused(hub: SmallHub) -> None:
 def test_ticks_from_the_future_are_refused_with_one_event_and_hold_up_nothing(
     hub: SmallHub,
 ) -> None:
-    far = NOW + 2 * 3_600_000
+    far = TICK + 2 * 3_600_000
     with raw_agent(hub.port, "n") as agent:
         agent.begin("GPU-a")
         agent.tick(1, far, (50, 1))

@@ -30,6 +30,9 @@ MOVE_TICKS = 60
 RETRY_SECONDS = 10.0
 """After a failed write the spool is left alone for so long."""
 
+LOOK_SECONDS = 1.0
+"""How often a spool that is not open is looked at: is it time to try again?"""
+
 GIVE_UP_SECONDS = 60.0
 """A spool that could not be read for so long is passed over: live data matters more."""
 
@@ -71,11 +74,14 @@ class Backlog:
         self._retry_at = 0.0
         self._unreadable_since: float | None = None
         self._given_up = False
+        self._unopened = False
+        """True while a file of an earlier run waits to be opened."""
         self._work = threading.Event()
         self._stopping = False
         try:
             self._spool = open_spool()
         except SpoolError as error:
+            self._unopened = error.holds
             self._failed(error)
         self._keeper = threading.Thread(target=self._keep, name="spool", daemon=True)
         self._keeper.start()
@@ -198,7 +204,9 @@ class Backlog:
         try:
             spool = self._spool or self._open_spool()
             self._delete_forgotten(spool)
-            self._store(spool, list(self._memory))
+            with self._lock:  # a sender that did not end may still forget some
+                records = list(self._memory)
+            self._store(spool, records)
             spool.close()
         except SpoolError as error:
             return f"Records in memory are lost: {error}" if self._memory else ""
@@ -208,7 +216,7 @@ class Backlog:
 
     def _keep(self) -> None:
         while True:
-            self._work.wait(60.0)
+            self._work.wait(60.0 if self._spool is not None else LOOK_SECONDS)
             self._work.clear()
             if self._stopping:
                 return
@@ -216,13 +224,24 @@ class Backlog:
                 continue
             try:
                 if self._spool is None:
-                    self._spool = self._open_spool()
+                    self._open_late()
+                assert self._spool is not None
                 self._delete_forgotten(self._spool)
                 self._move_oldest(self._spool)
             except SpoolError as error:
                 self._failed(error)
             else:
+                self._given_up = False  # asked again: it may have been the disk's bad minute
                 self._on_trouble("")
+
+    def _open_late(self) -> None:
+        spool = self._open_spool()
+        with self._lock:
+            self._spool = spool
+            self._unopened = False
+            if self._given_up:  # the hub has newer records: these are never sent
+                self._dropped += spool.ticks
+        self._bell.ring()
 
     def _delete_forgotten(self, spool: Spool) -> None:
         forgotten = self._forgotten
@@ -288,7 +307,7 @@ class Backlog:
 
     def _nothing_spooled_between(self, position: Position, oldest: Position) -> bool:
         if self._spool is None or self._spool.bytes == 0:
-            return True
+            return not self._unopened or self._given_up
         return position >= oldest or position == Position(oldest.epoch, oldest.seq - 1)
 
     def _run_in_memory(self, position: Position, limit: int) -> Sequence[Record] | None:
@@ -311,9 +330,11 @@ class Backlog:
     def _spooled_after(self, position: Position) -> Block | None:
         """SpoolError while the spool cannot be read: going on would leave its records out."""
         spool = self._spool
-        if spool is None or self._given_up:
+        if self._given_up or (spool is None and not self._unopened):
             return None
         try:
+            if spool is None:
+                raise SpoolError("The spool cannot be opened yet.")
             block = spool.after(position)
             if block is not None and block.first <= position:
                 block = _tail(block, position)
@@ -321,7 +342,8 @@ class Backlog:
             self._failed(SpoolError(f"A block of the spool is damaged: {error}.", corrupt=True))
             return None
         except SpoolError as error:
-            self._failed(error)
+            if spool is not None:
+                self._failed(error)
             now = self._clock.monotonic()
             if self._unreadable_since is None:
                 self._unreadable_since = now

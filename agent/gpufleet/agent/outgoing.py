@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,14 +44,19 @@ class Outgoing:
         self._tokens_at: float | None = None
         self._results: deque[pb.CommandResult] = deque()
         self._waiting: deque[pb.AgentMessage] = deque()
+        self._turn = threading.Lock()
         self.cursor: Position | None = None
         """Durable records up to here were sent or are known to the hub; ``None`` until welcome."""
         self.slot_ms = 0
         self.draining = False
 
     def go_on_after(self, position: Position) -> None:
-        """The hub's word on where to continue."""
-        self.cursor = position
+        """The hub's word on where to continue; waits for a message that is being made.
+
+        That one would move the place again, or take what lies between for lost.
+        """
+        with self._turn:
+            self.cursor = position
 
     def answer(self, result: pb.CommandResult) -> None:
         """Queue the result of a command."""
@@ -60,6 +66,10 @@ class Outgoing:
         self, wall_ms: int, monotonic: float, *, hurry: bool = False
     ) -> pb.AgentMessage | Pause:
         """The next message, or how long there is none. ``hurry`` waits for no slot (at the end)."""
+        with self._turn:
+            return self._next(wall_ms, monotonic, hurry)
+
+    def _next(self, wall_ms: int, monotonic: float, hurry: bool) -> pb.AgentMessage | Pause:
         if self._waiting:
             return self._waiting.popleft()
         if self._results:
@@ -71,8 +81,8 @@ class Outgoing:
             return Pause(None)
         try:
             run = self._backlog.after(self.cursor)
-        except SpoolError:
-            return Pause(1.0)  # said by the backlog, which is asked again
+        except SpoolError:  # said by the backlog, which is asked again
+            return self._live_beside_backlog(wall_ms) or Pause(1.0)
         if run is None:
             self.draining = False
             return Pause(None)

@@ -142,7 +142,14 @@ class Agent:
 
     def run(self, stop: threading.Event) -> bool:
         """Collect and push until ``stop`` is set; True where a new process has to go on at once."""
-        self._begin()
+        try:
+            self._begin()
+            self._collect_until(stop)
+        finally:  # after a defect too: what is in memory goes to disk
+            self._end()
+        return self._sampler.session.outlived and not stop.is_set()
+
+    def _collect_until(self, stop: threading.Event) -> None:
         begun = self._clock.monotonic()
         ticker = Ticker(self._interval_ms)
         while not stop.is_set():
@@ -160,8 +167,6 @@ class Agent:
             old = self._clock.monotonic() - begun >= RESTART_AFTER_SECONDS
             if old and self._sampler.session.outlived:
                 break
-        self._end()
-        return self._sampler.session.outlived and not stop.is_set()
 
     def _begin(self) -> None:
         now_ms = self._clock.wall_ms()

@@ -6,6 +6,7 @@ with a sentence when the disk does not take part; nothing here decides what to d
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -33,12 +34,14 @@ CREATE TABLE IF NOT EXISTS blocks (
 class SpoolError(Exception):
     """The spool cannot be used now. The text is one sentence for people.
 
-    ``corrupt`` is True where the file itself is damaged.
+    ``corrupt`` is True where the file itself is damaged; ``holds`` where it could not be opened
+    and may hold records of an earlier run.
     """
 
-    def __init__(self, sentence: str, *, corrupt: bool = False) -> None:
+    def __init__(self, sentence: str, *, corrupt: bool = False, holds: bool = False) -> None:
         super().__init__(sentence)
         self.corrupt = corrupt
+        self.holds = holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +289,7 @@ def open_spool(path: Path, max_bytes: int, max_age_ms: int, say: Callable[[str],
         ) from error
     except SpoolError as error:
         if not error.corrupt:
+            error.holds = os.path.exists(path)
             raise
         aside = _set_aside(path)
         say(f"{error} It was moved to {aside} and a new one begun; what it held is not sent.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,14 +21,22 @@ from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
-from gpufleet.hub.views import HealthView, Snapshot
+from gpufleet.hub.usage import Reading, UsageMeter
+from gpufleet.hub.views import HealthView, ProcessView, Snapshot
 from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
-from gpufleet.proto.catalog import HEALTH_STATES
+from gpufleet.proto.catalog import BY_NAME, HEALTH_STATES
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
 SKEW_LIMIT_MS = 5000
+PROCESSES_MS = 5000
+"""Agents list processes this often, or each tick where ticks are rarer."""
+LISTS_MISSED = 3
+"""What was held is counted over so many lists that did not come, not over longer silence."""
+
+_UTILIZATION = BY_NAME["utilization_ratio"].id
+_POWER = BY_NAME["power_watts"].id
 
 
 @dataclass(slots=True)
@@ -57,6 +66,7 @@ class Core:
         self.health = FleetHealth()
         self.memory = HealthMemory(self.health, histories or {})
         self.xids = XidCounts()
+        self.usage = UsageMeter(self.now())
         self.registrar = registrar
         self.logs: dict[int, NodeLog] = {}
         self.sessions: dict[str, Session] = {}
@@ -142,8 +152,7 @@ class Core:
         session = Session(self, registration, node, self.logs[node.node_id])
         older = self.sessions.get(name)
         if older is not None:
-            older.superseded = True
-            older.outgoing.put_nowait(None)
+            older.end("ABORTED", "A newer stream of this node took over.")
         self.sessions[name] = session
         self.fleet.dirty = True
         return session
@@ -187,6 +196,17 @@ class Core:
         if session is not None and session.log is log:
             message = pb.HubMessage(ack=pb.Ack(committed=_position(log.committed)))
             session.outgoing.put_nowait(message)
+
+    def hand_back(self, log: NodeLog, name: str) -> None:
+        """What is not committed of a node cannot be: its agent keeps it, and is told so."""
+        log.give_back()
+        session = self.sessions.get(name)
+        if session is not None and session.log is log:
+            session.end(
+                "INTERNAL",
+                "The hub cannot store what this agent sent (its log says why); the agent keeps"
+                " them and tries again.",
+            )
 
     # Subjects
 
@@ -240,7 +260,9 @@ class Core:
     async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
         """Keep what an inventory says of the node: its driver may have opened after the hello."""
         known = self.registrar.known_node(node.name)
-        learnt = {**node.facts, **facts}
+        session = self.sessions.get(node.name)
+        said = session.registration.facts if session is not None else {}
+        learnt = {**said, **facts, "machine_id": node.facts.get("machine_id", "")}
         if known is not None and learnt != node.facts:
             await self.registrar.node(replace(known.node, facts=learnt))
             node.facts = learnt
@@ -250,6 +272,35 @@ class Core:
         self.fleet.set_detail(slot, detail)
         if self.fleet.is_gpu[slot]:
             self.health.set_extras(slot, extras_of(detail))
+
+    def processes(self, node: Node, listed: Sequence[ProcessView], time_ms: int) -> None:
+        """A node's processes now; those who held its GPUs since the last list are counted."""
+        before_ms = self.fleet.processes_time_ms.get(node.name)
+        self.fleet.set_processes(node, listed, time_ms)
+        if before_ms is None:
+            return
+        of: dict[str, list[ProcessView]] = {}
+        for process in listed:
+            of.setdefault(process.gpu, []).append(process)
+        gpus = []
+        for slot in node.slots:
+            subject = self.fleet.subjects[slot]
+            if subject is not None and subject.key in of:
+                gpus.append((self._reading(slot, subject.subject_id), of[subject.key]))
+        longest = LISTS_MISSED * max(node.interval_ms, PROCESSES_MS)
+        self.usage.note(node.node_id, max(before_ms, time_ms - longest), time_ms, gpus, self.now())
+
+    def _reading(self, slot: int, subject_id: int) -> Reading:
+        """What a GPU does now, as far as it is heard."""
+        values = self.fleet.values[:, slot]
+        utilization = float(values[self.fleet.rows[_UTILIZATION]])
+        watts = float(values[self.fleet.rows[_POWER]])
+        fresh = not self.fleet.stale[slot]
+        return Reading(
+            subject_id,
+            utilization if fresh and not math.isnan(utilization) else None,
+            watts if fresh and not math.isnan(watts) else None,
+        )
 
     async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
         ids = await self.registrar.subjects(
@@ -399,6 +450,7 @@ class Core:
                 text = f"The clock of node {node.name} agrees with the hub's again."
                 self._node_event(node, "clock_ok", "info", text)
         self._judge()
+        self.measure_room()
         before = self.fleet.version
         self.fleet.publish()
         if self.fleet.version != before:

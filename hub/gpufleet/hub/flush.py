@@ -21,7 +21,9 @@ from gpufleet.hub.store.grid import SubjectSamples, minute_chunks
 from gpufleet.hub.store.health import write_histories
 from gpufleet.hub.store.retention import Retention
 from gpufleet.hub.store.upkeep import Upkeep
+from gpufleet.hub.store.usage import write_usage
 from gpufleet.hub.store.write import EventRow, NodeFlush, write_flushes
+from gpufleet.hub.usage import UsageRow
 
 PERIOD_SECONDS = 1.0
 MAX_RETRY_SECONDS = 15.0
@@ -47,6 +49,10 @@ class _Extra:
 
     events: list[EventRow]
     histories: dict[int, Mapping[str, Any] | None]
+    usage: list[UsageRow]
+
+
+_NOTHING = _Extra([], {}, [])
 
 
 class Flusher:
@@ -64,6 +70,7 @@ class Flusher:
         self._writer = writer
         self._upkeep = Upkeep(database, retention or Retention())
         self._stopped = False
+        self._upkeep_trouble = ""
         self._turn = asyncio.Lock()
 
     def stop(self) -> None:
@@ -84,24 +91,39 @@ class Flusher:
                 pause = min(pause * 2, MAX_RETRY_SECONDS)
 
     async def flush(self, *, everything: bool = False) -> bool:
-        """One round; True when all that was due is committed."""
+        """One round; False when the database did not take it: what was due is due again."""
         async with self._turn:
-            self._core.measure_room()
-            parts = self._due(everything)
-            extra = self._extra()
-            good = True
-            for first in range(0, max(1, len(parts)), MAX_NODES):
-                some = parts[first : first + MAX_NODES]
-                if some or extra.events or extra.histories:
-                    good = await self._commit(some, extra) and good
-                    extra = _Extra([], {})
+            good = await self._round(self._due(everything), self._extra(everything))
+            while good and everything and (parts := self._due(everything)):
+                good = await self._round(parts, _NOTHING)
             self._core.measure_room()
             return good
 
-    def _extra(self) -> _Extra:
+    async def _round(self, parts: list[_Part], extra: _Extra) -> bool:
+        """Whole nodes at a time, the hub's own with the first of them."""
+        pieces = [(parts[:MAX_NODES], extra)]
+        pieces += [
+            (parts[first : first + MAX_NODES], _NOTHING)
+            for first in range(MAX_NODES, len(parts), MAX_NODES)
+        ]
+        return await self._commit_each(pieces)
+
+    async def _commit_each(self, pieces: Iterable[tuple[list[_Part], _Extra]]) -> bool:
+        """A transaction a piece; once the database fails the others wait for the next round."""
+        good = True
+        for parts, extra in pieces:
+            if not good:
+                self._put_back(parts, extra)
+            elif parts or extra is not _NOTHING:
+                good = await self._commit(parts, extra)
+        return good
+
+    def _extra(self, everything: bool) -> _Extra:
         events, self._core.events = self._core.events, []
         histories = self._core.memory.changed(self._core.fleet, self._core.now())
-        return _Extra(events, histories)
+        usage = self._core.usage.changed(self._core.now(), everything=everything)
+        some = events or histories or usage
+        return _Extra(events, histories, usage) if some else _NOTHING
 
     def _due(self, everything: bool) -> list[_Part]:
         now = self._core.now()
@@ -114,32 +136,59 @@ class Flusher:
         return parts
 
     async def _commit(self, parts: list[_Part], extra: _Extra) -> bool:
-        """Commit parts and the hub's own events together; what fails stays due."""
+        """Commit parts and the hub's own events together; False if the database failed."""
         loop = asyncio.get_running_loop()
-        committed = False
         try:
             chunks = await loop.run_in_executor(self._writer, self._write, parts, extra)
-            committed = True
-            self._core.stats.commits += 1
-            self._core.stats.chunks += chunks
-            if self._core.database_trouble:
-                _log.info("database works again")
-                self._core.database_trouble = ""
         except StoreError as error:
+            self._put_back(parts, extra)
             self._core.stats.commit_failures += 1
             if self._core.database_trouble != str(error):
                 self._core.database_trouble = str(error)
                 _log.error("commit failed, samples are kept and written again: %s", error)
-        finally:
-            for part in parts:
-                part.log.done(part.batches, committed)
-            if not committed:
-                self._core.events[:0] = extra.events
-                self._core.memory.not_saved(extra.histories)
-        if committed:
-            for part in parts:
-                self._core.acknowledge(part.log, part.name)
-        return committed
+            return False
+        except Exception:
+            # Something in here can never be written. The others shall not wait for it.
+            if len(parts) + (extra is not _NOTHING) > 1:
+                return await self._commit_each(
+                    [([part], _NOTHING) for part in parts] + [([], extra)]
+                )
+            self._give_up(parts, extra)
+            return True
+        except BaseException:
+            self._put_back(parts, extra)
+            raise
+        self._core.stats.commits += 1
+        self._core.stats.chunks += chunks
+        if self._core.database_trouble:
+            _log.info("database works again")
+            self._core.database_trouble = ""
+        for part in parts:
+            part.log.done(part.batches, committed=True)
+            self._core.acknowledge(part.log, part.name)
+        self._core.usage.saved(self._core.now())
+        return True
+
+    def _put_back(self, parts: Iterable[_Part], extra: _Extra) -> None:
+        """A later round shall write them."""
+        for part in parts:
+            part.log.done(part.batches, committed=False)
+        self._core.events[:0] = extra.events
+        self._core.memory.not_saved(extra.histories)
+        self._core.usage.not_saved(extra.usage)
+
+    def _give_up(self, parts: Iterable[_Part], extra: _Extra) -> None:
+        """Hand a node's records back to its agent; what is the hub's own is lost, and said."""
+        for part in parts:
+            _log.exception("records of a node cannot be written node=%s", part.name)
+            part.log.done(part.batches, committed=False)
+            self._core.hand_back(part.log, part.name)
+        if extra is not _NOTHING:
+            _log.exception(
+                "the hub's own cannot be written events=%d histories=%d",
+                len(extra.events),
+                len(extra.histories),
+            )
 
     def _write(self, parts: Sequence[_Part], extra: _Extra) -> int:
         flushes = [node_flush(part.log, part.batches, part.interval_ms) for part in parts]
@@ -148,6 +197,7 @@ class Flusher:
         with self._database.writing() as connection:
             write_flushes(connection, flushes)
             write_histories(connection, extra.histories)
+            write_usage(connection, extra.usage)
         return sum(len(flush.chunks) for flush in flushes)
 
     async def _keep_up(self) -> None:
@@ -157,6 +207,10 @@ class Flusher:
             await loop.run_in_executor(self._writer, self._upkeep.turn, self._core.now())
         except StoreError as error:
             _log.error("upkeep of the database failed, it is tried again: %s", error)
+        except Exception as error:  # upkeep can wait, flushing can't
+            if self._upkeep_trouble != repr(error):
+                self._upkeep_trouble = repr(error)
+                _log.exception("upkeep of the database cannot be done")
 
 
 def node_flush(log: NodeLog, batches: Sequence[Batch], interval_ms: int) -> NodeFlush:

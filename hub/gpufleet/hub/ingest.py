@@ -53,8 +53,9 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
         finally:
             if session is not None:
                 self._core.detach(session)
-        if session.superseded:
-            await context.abort(grpc.StatusCode.ABORTED, "A newer stream of this node took over.")
+        if session.ended.is_set():
+            status, sentence = session.ending
+            await context.abort(grpc.StatusCode[status], sentence)
 
     async def _converse(
         self,
@@ -62,18 +63,22 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
         requests: AsyncIterator[pb.AgentMessage],
         context: grpc.aio.ServicerContext[pb.AgentMessage, pb.HubMessage],
     ) -> None:
-        """Read and write until the agent ends the stream or a newer one takes its place."""
-        reader = asyncio.create_task(self._read(session, requests))
-        writer = asyncio.create_task(self._write(session, context))
+        """Read and write until the agent or the hub ends the stream."""
+        tasks = [
+            asyncio.create_task(self._read(session, requests)),
+            asyncio.create_task(self._write(session, context)),
+            # Beside them, since a peer that takes nothing in holds the writer.
+            asyncio.create_task(session.ended.wait()),
+        ]
         try:
-            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (reader, writer):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 if task.done():
                     task.result()
         finally:
-            reader.cancel()
-            writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _greet(self, requests: AsyncIterator[pb.AgentMessage]) -> Session:
         try:
@@ -90,7 +95,7 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
         stats = self._core.stats
         async for message in requests:
             stats.messages += 1
-            if session.superseded:
+            if session.ended.is_set():
                 return
             await session.handle(message)
 
@@ -98,8 +103,8 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
     async def _write(
         session: Session, context: grpc.aio.ServicerContext[pb.AgentMessage, pb.HubMessage]
     ) -> None:
-        while (message := await session.outgoing.get()) is not None:
-            await context.write(message)
+        while True:
+            await context.write(await session.outgoing.get())
 
 
 def server(core: Core, version: str) -> grpc.aio.Server:

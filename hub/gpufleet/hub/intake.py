@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from gpufleet.hub import door
 from gpufleet.hub.fleet import Binding, Node, SubjectEntry
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch, Verdict
 from gpufleet.hub.store.write import EventRow
@@ -35,7 +34,8 @@ FUTURE_MS = 3_600_000
 MAX_EVENTS = 256
 MAX_PROCESSES = 4096
 MAX_LAYOUTS = 64
-MAX_JSON = 65_536
+MAX_FOREIGN_METRICS = 1024
+"""Metrics that the catalogue does not know, of one node while this hub runs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _METHODS = frozenset({"nvml", "bash", "sim"})
@@ -64,26 +64,6 @@ class Registration:
     clock_ms: int
 
 
-def _text(value: str, limit: int, what: str) -> str:
-    if len(value) > limit:
-        raise WireError(f"{what} is {len(value)} characters long; {limit} are allowed.")
-    return value.replace("\0", "")
-
-
-def _object(text: str, what: str) -> dict[str, Any]:
-    if len(text) > MAX_JSON:
-        raise WireError(f"{what} is {len(text)} bytes long; {MAX_JSON} are allowed.")
-    if not text:
-        return {}
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise WireError(f"{what} is not JSON.") from None
-    if not isinstance(value, dict):
-        raise WireError(f"{what} is not a JSON object.")
-    return value
-
-
 def check_hello(hello: pb.Hello, now_ms: int) -> Registration:
     """A hello within bounds; WireError names what is not."""
     if hello.protocol_minor < OLDEST_PROTOCOL_MINOR:
@@ -106,20 +86,18 @@ def check_hello(hello: pb.Hello, now_ms: int) -> Registration:
         raise WireError(f"The interval must be one of {allowed} s, not {hello.interval_ms} ms.")
     if hello.method not in _METHODS:
         raise WireError(f"The method {hello.method[:32]!r} is not one of nvml, bash, sim.")
-    if not 0 < hello.epoch < now_ms + (1 << 42):
-        raise WireError(f"The epoch {hello.epoch} of node {hello.node} is no time in milliseconds.")
     return Registration(
         name=hello.node,
         labels=dict(hello.labels),
-        machine_id=_text(hello.machine_id, 128, "The machine id"),
-        boot_id=_text(hello.boot_id, 128, "The boot id"),
-        agent_version=_text(hello.agent_version, 64, "The agent's version"),
+        machine_id=door.text(hello.machine_id, 128, "The machine id"),
+        boot_id=door.text(hello.boot_id, 128, "The boot id"),
+        agent_version=door.text(hello.agent_version, 64, "The agent's version"),
         method=hello.method,
-        methods=tuple(m for m in hello.methods if m in _METHODS) or (hello.method,),
+        methods=tuple(dict.fromkeys(m for m in hello.methods if m in _METHODS)) or (hello.method,),
         interval_ms=hello.interval_ms,
-        facts=_object(hello.facts_json, "The host's facts"),
-        epoch=hello.epoch,
-        clock_ms=hello.clock_ms,
+        facts=door.json_object(hello.facts_json, "The host's facts"),
+        epoch=door.epoch(hello.epoch, hello.node, now_ms),
+        clock_ms=door.time_ms(hello.clock_ms, "The agent's clock"),
     )
 
 
@@ -131,9 +109,11 @@ class Session:
         self.registration = registration
         self.node = node
         self.log = log
-        self.outgoing: asyncio.Queue[pb.HubMessage | None] = asyncio.Queue()
-        """What the hub says; ``None`` ends the stream."""
-        self.superseded = False
+        self.outgoing: asyncio.Queue[pb.HubMessage] = asyncio.Queue()
+        """What the hub says."""
+        self.ended = asyncio.Event()
+        self.ending = ("", "")
+        """With which gRPC status and sentence the hub ended the stream, if it did."""
         self._layouts: dict[int, Layout] = {}
         self._bindings: dict[int, Binding] = {}
         self._live_layout: int | None = None
@@ -142,11 +122,21 @@ class Session:
         self._skew_since = 0
         self._future_told = False
 
+    def end(self, status: str, sentence: str) -> None:
+        """End the stream from the hub's side."""
+        if not self.ended.is_set():
+            self.ending = status, sentence
+            self.ended.set()
+
     async def handle(self, message: pb.AgentMessage) -> None:
         """Apply one message; WireError refuses the stream."""
-        now_mono = self.core.mono()
-        self.node.last_receipt_mono = now_mono
+        self.node.last_receipt_mono = self.core.mono()
         self.node.last_receipt_ms = self.core.now()
+        await self._apply(message)
+        if message.seq:
+            await self.core.admit()
+
+    async def _apply(self, message: pb.AgentMessage) -> None:
         match message.WhichOneof("body"):
             case "samples":
                 await self._samples(message, message.samples, live=True)
@@ -178,6 +168,13 @@ class Session:
     # Samples
 
     def _layout(self, layout: Layout) -> None:
+        foreign = self.log.foreign_metrics
+        foreign.update(i for ids in layout.metrics for i in ids if i not in self.core.fleet.rows)
+        if len(foreign) > MAX_FOREIGN_METRICS:
+            raise WireError(
+                f"Node {self.node.name} sends more than {MAX_FOREIGN_METRICS} metrics"
+                " that this hub does not know."
+            )
         if len(self._layouts) >= MAX_LAYOUTS:
             oldest = next(iter(self._layouts))
             del self._layouts[oldest]
@@ -200,13 +197,17 @@ class Session:
     async def _samples(self, message: pb.AgentMessage, wire: pb.Samples, *, live: bool) -> None:
         binding = await self._binding(wire.layout)
         samples = decode_samples(wire, binding.layout)
+        door.ticks(samples.ticks)
+        if message.seq:
+            door.epoch(message.epoch, self.node.name, self.core.now())
+            door.count(message.count, message.seq, len(samples.ticks))
         last = int(samples.ticks[-1])
         now = self.core.now()
         if last > now + FUTURE_MS:
             await self._refuse_future(message, last - now)
             return
         if message.seq:
-            await self._record(message, wire, binding, samples)
+            self._record(message, wire, binding, samples)
         if live:
             if self._live_layout != wire.layout:
                 self._live_layout = wire.layout
@@ -218,21 +219,25 @@ class Session:
 
     async def _refuse_future(self, message: pb.AgentMessage, ahead_ms: int) -> None:
         """Pass over records of the future, so that those behind them are not held up."""
+        if not message.seq:
+            return
+        (own,) = await self.core.subject_ids(self.node, [("node", self.node.name)])
         count = max(1, message.count)
         verdict, _ = self.log.judge(message.epoch, message.seq, count, message.gap)
-        if not message.seq or verdict is not Verdict.TAKE:
+        if verdict is Verdict.JUMP:
+            self._ask_again()
+        if verdict is not Verdict.TAKE:
             return
         rows: tuple[EventRow, ...] = ()
-        if not self._future_told:
+        if not self._future_told and own is not None:
             self._future_told = True
-            ids = await self.core.subject_ids(self.node, [("node", self.node.name)])
             text = (
                 f"A sample of node {self.node.name} lies {ahead_ms // 1000} s in the future and is"
                 " refused, as are those after it that do: set the node's clock."
             )
-            rows = tuple(
+            rows = (
                 EventRow(
-                    subject_id=subject_id,
+                    subject_id=own,
                     time_ms=self.core.now(),
                     node_id=self.node.node_id,
                     epoch=message.epoch,
@@ -241,18 +246,14 @@ class Session:
                     kind="future_ticks_refused",
                     severity="warning",
                     message=text,
-                )
-                for subject_id in ids
-                if subject_id is not None
+                ),
             )
         self._accept(EventBatch(Position(message.epoch, message.seq), rows), 0)
 
-    async def _record(
+    def _record(
         self, message: pb.AgentMessage, wire: pb.Samples, binding: Binding, samples: Samples
     ) -> None:
-        count = max(1, message.count)
-        if count != len(samples.ticks):
-            raise WireError(f"A message of {count} records holds {len(samples.ticks)} ticks.")
+        count = len(samples.ticks)
         verdict, known = self.log.judge(message.epoch, message.seq, count, message.gap)
         if verdict is Verdict.KNOWN:
             self.core.stats.known_records += count
@@ -273,7 +274,6 @@ class Session:
             last_tick=int(samples.ticks[-1]),
         )
         self._accept(batch, batch.count)
-        await self.core.admit()
 
     def _accept(self, batch: SampleBatch | EventBatch, count: int) -> None:
         self._asked_after = None
@@ -308,10 +308,7 @@ class Session:
         entries = []
         seen = set()
         for subject in inventory.subjects:
-            if subject.kind not in ("gpu", "mig", "node") or not 0 < len(subject.key) <= 256:
-                raise WireError("An inventory lists a subject without a kind and a key.")
-            if not subject.key.isprintable():
-                raise WireError("An inventory lists a key with control characters.")
+            door.subject(subject.kind, subject.key)
             if subject.kind == "node" and subject.key != self.node.name:
                 raise WireError("An inventory speaks for another node.")
             if (subject.kind, subject.key) in seen:
@@ -322,10 +319,10 @@ class Session:
                     subject_id=0,
                     kind=subject.kind,
                     key=subject.key,
-                    index=subject.index,
-                    name=_text(subject.name, 256, "A GPU's name"),
-                    parent=_text(subject.parent, 256, "A parent's UUID"),
-                    facts=_object(subject.facts_json, f"The facts of {subject.key[:64]}"),
+                    index=_index(subject.index),
+                    name=door.text(subject.name, 256, "A GPU's name"),
+                    parent=door.text(subject.parent, 256, "A parent's UUID"),
+                    facts=door.json_object(subject.facts_json, f"The facts of {subject.key[:64]}"),
                 )
             )
         await self.core.inventory(self.node, entries)
@@ -333,41 +330,52 @@ class Session:
     async def _events(self, message: pb.AgentMessage) -> None:
         if len(message.events.events) > MAX_EVENTS:
             raise WireError(f"A message has more than {MAX_EVENTS} events.")
-        count = max(1, message.count)
-        verdict, _ = self.log.judge(message.epoch, message.seq, count, message.gap)
-        if verdict is Verdict.JUMP:
-            self._ask_again()
-        if verdict is not Verdict.TAKE or not message.seq:
+        if not message.seq:
             return
+        door.epoch(message.epoch, self.node.name, self.core.now())
+        count = door.count(message.count, message.seq, len(message.events.events))
         keys = [
-            (event.subject_kind or "node", event.subject_key or self.node.name)
+            door.subject(event.subject_kind or "node", event.subject_key or self.node.name)
             for event in message.events.events
         ]
-        ids = await self.core.subject_ids(self.node, keys)
-        own = await self.core.subject_ids(self.node, [("node", self.node.name)])
-        rows = []
-        for ordinal, (event, subject_id) in enumerate(zip(message.events.events, ids, strict=True)):
-            if event.severity not in _SEVERITIES:
-                raise WireError(f"An event has the unknown severity {event.severity[:32]!r}.")
-            owner = subject_id if subject_id is not None else own[0]
-            if owner is None:
-                continue
-            row = EventRow(
-                subject_id=owner,
-                time_ms=event.time_ms,
-                node_id=self.node.node_id,
-                epoch=message.epoch,
-                seq=message.seq,
-                ordinal=ordinal,
-                kind=_text(event.kind, 64, "An event's kind"),
-                severity=event.severity,
-                code=event.code,
-                message=_text(event.message, 2048, "An event's message"),
-                data=_object(event.data_json, "An event's data"),
+        *ids, own = await self.core.subject_ids(self.node, [*keys, ("node", self.node.name)])
+        # Judged only now: while this stream waited, a newer one may have brought the same records.
+        verdict, known = self.log.judge(message.epoch, message.seq, count, message.gap)
+        if verdict is Verdict.JUMP:
+            self._ask_again()
+        if verdict is not Verdict.TAKE:
+            return
+        first = message.seq - count + 1
+        rows = tuple(
+            self._event_row(event, subject_id if subject_id is not None else own, at)
+            for at, event, subject_id in zip(
+                (Position(message.epoch, first + i) for i in range(count)),
+                message.events.events,
+                ids,
+                strict=True,
             )
-            rows.append(described(row))
-        position = Position(message.epoch, message.seq)
-        self._accept(EventBatch(position, tuple(rows)), count)
+        )
+        self._accept(EventBatch(Position(message.epoch, message.seq), rows[known:]), count - known)
+
+    def _event_row(self, event: pb.Event, subject_id: int | None, at: Position) -> EventRow:
+        """The row of one event: each is a record of its own, however many came in one message."""
+        if event.severity not in _SEVERITIES:
+            raise WireError(f"An event has the unknown severity {event.severity[:32]!r}.")
+        assert subject_id is not None  # a node may always speak for itself
+        row = EventRow(
+            subject_id=subject_id,
+            time_ms=door.time_ms(event.time_ms, "An event"),
+            node_id=self.node.node_id,
+            epoch=at.epoch,
+            seq=at.seq,
+            ordinal=0,
+            kind=door.text(event.kind, 64, "An event's kind"),
+            severity=event.severity,
+            code=event.code,
+            message=door.text(event.message, 2048, "An event's message"),
+            data=door.json_object(event.data_json, "An event's data"),
+        )
+        return described(row)
 
     def _status(self, status: pb.CollectorStatus) -> None:
         faults = {}
@@ -375,11 +383,11 @@ class Session:
             if fault.state not in _FAULTS:
                 raise WireError(f"A fault has the unknown state {fault.state[:32]!r}.")
             faults[(fault.subject_kind, fault.subject_key)] = FaultView(
-                fault.state, fault.since_ms, _text(fault.sentence, 1024, "A fault's sentence")
+                fault.state, fault.since_ms, door.text(fault.sentence, 1024, "A fault's sentence")
             )
         self.core.fleet.set_faults(self.node, faults)
         self.node.hung_since_ms = status.hung_since_ms or None
-        self.node.sentence = _text(status.sentence, 1024, "The collector's sentence")
+        self.node.sentence = door.text(status.sentence, 1024, "The collector's sentence")
         self.node.dropped_ticks = status.dropped_ticks
 
     def _details(self, message: pb.Details) -> None:
@@ -387,24 +395,23 @@ class Session:
             slot = self.core.fleet.slots.get((entry.subject_kind, entry.subject_key))
             if slot is None or self.core.fleet.owner.get(slot) is not self.node:
                 continue
-            detail = _object(entry.json, f"The detail of {entry.subject_key[:64]}")
+            detail = door.json_object(entry.json, f"The detail of {entry.subject_key[:64]}")
             self.core.detail(slot, detail)
 
     def _processes(self, message: pb.Processes) -> None:
         if len(message.processes) > MAX_PROCESSES:
             raise WireError(f"A process list has more than {MAX_PROCESSES} processes.")
-        self.core.fleet.set_processes(
-            self.node, (process_view(p) for p in message.processes), message.time_ms
-        )
+        listed = [process_view(p) for p in message.processes]
+        self.core.processes(self.node, listed, message.time_ms)
 
 
 def process_view(process: pb.Process) -> ProcessView:
     """One process as readers see it; empty texts mean not known."""
-    optional: Callable[[str], str | None] = lambda text: text[:256] or None  # noqa: E731
+    optional: Callable[[str], str | None] = lambda text: door.plain(text[:256]) or None  # noqa: E731
     return ProcessView(
-        gpu=process.subject_key,
+        gpu=door.plain(process.subject_key[:256]),
         pid=process.pid,
-        type=process.type[:8],
+        type=door.plain(process.type[:8]),
         start_ms=process.start_ms or None,
         user=optional(process.user),
         program=optional(process.program),
@@ -417,5 +424,11 @@ def process_view(process: pb.Process) -> ProcessView:
         container=optional(process.container),
         pod=optional(process.pod),
         job=optional(process.job),
-        arguments=process.arguments[:4096] or None,
+        arguments=door.plain(process.arguments[:4096]) or None,
     )
+
+
+def _index(index: int) -> int:
+    if index > door.MAX_INDEX:
+        raise WireError(f"An inventory lists a subject with index {index}.")
+    return index

@@ -19,6 +19,7 @@ from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.events import EventPage, query_events
 from gpufleet.hub.store.groups import By, Groups, Top, query_groups, query_top
 from gpufleet.hub.store.history import History, Request, query_history
+from gpufleet.hub.store.usage import Usage, UsageBy, query_usage
 from gpufleet.hub.views import Snapshot
 from gpufleet.proto.catalog import BY_NAME, Metric
 
@@ -132,6 +133,23 @@ class Readers:
                 subject_ids=subject_ids,
             )
         )
+
+    async def usage(
+        self,
+        by: UsageBy,
+        start_ms: int,
+        end_ms: int,
+        *,
+        node_ids: Collection[int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Usage]:
+        """Who held the fleet's GPUs, of what is committed."""
+
+        def read() -> Sequence[Usage]:
+            with self._database.reading() as connection:
+                return query_usage(connection, by, start_ms, end_ms, node_ids=node_ids, limit=limit)
+
+        return await self._read(read)
 
     async def events(
         self,

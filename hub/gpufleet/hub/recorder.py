@@ -31,6 +31,8 @@ MAX_PENDING_TICKS = 600
 """A node with more ticks than this in memory is flushed at once."""
 MAX_PENDING_VALUES = 32_000_000
 """With more values than this in memory the hub stops reading until flushes have caught up."""
+MAX_TAKE_VALUES = 4_000_000
+"""So many values of one node are written at once at most: some 200 MiB while they are."""
 
 
 class Position(NamedTuple):
@@ -86,6 +88,11 @@ class EventBatch:
     position: Position
     events: tuple[EventRow, ...]
 
+    @property
+    def size(self) -> int:
+        """What it takes of memory, in values: a row with a text is worth a hundred."""
+        return 10 + sum(100 + len(event.message) // 8 for event in self.events)
+
 
 Batch = SampleBatch | EventBatch
 
@@ -105,6 +112,8 @@ class NodeLog:
     urgent: bool = False
     flushing: bool = False
     last_receipt_ms: int = 0
+    foreign_metrics: set[int] = field(default_factory=set)
+    """Ids beside the catalogue's that its layouts named."""
 
     def judge(self, epoch: int, seq: int, count: int, gap: bool) -> tuple[Verdict, int]:
         """The verdict on records seq-count+1 … seq, and how many of the first are known."""
@@ -122,12 +131,14 @@ class NodeLog:
 
     def add(self, batch: Batch) -> None:
         """Take a batch that ``judge`` said to take."""
+        if batch.position.epoch != self.received.epoch:
+            self.last_tick = 0
         if isinstance(batch, SampleBatch):
             self.last_tick = batch.last_tick
             self.pending_ticks += batch.count
-            self.pending_values += batch.size
         elif batch.events:
             self.urgent = True
+        self.pending_values += batch.size
         self.received = batch.position
         self.pending.append(batch)
 
@@ -151,23 +162,40 @@ class NodeLog:
         return count
 
     def take(self, count: int) -> list[Batch]:
-        """The first batches, for writing; they stay here until ``done``."""
+        """Some of the first ``count`` batches, for writing; they stay here until ``done``."""
         self.flushing = True
-        if count == len(self.pending):
+        taken: list[Batch] = []
+        values = 0
+        for batch in islice(self.pending, count):
+            values += batch.size
+            if taken and values > MAX_TAKE_VALUES:
+                break
+            taken.append(batch)
+        if len(taken) == len(self.pending):
             self.urgent = False
-        return list(islice(self.pending, count))
+        return taken
 
     def done(self, batches: Sequence[Batch], committed: bool) -> None:
         """The write of ``take``'s batches ended; without a commit they are due again."""
         self.flushing = False
         if not committed:
+            self.urgent = self.urgent or any(
+                isinstance(batch, EventBatch) and batch.events for batch in batches
+            )
             return
         for batch in batches:
             self.pending.popleft()
+            self.pending_values -= batch.size
             if isinstance(batch, SampleBatch):
                 self.pending_ticks -= batch.count
-                self.pending_values -= batch.size
         self.committed = batches[-1].position
+
+    def give_back(self) -> None:
+        """Forget what is not committed: its agent has it still and sends it again."""
+        self.pending.clear()
+        self.pending_ticks = self.pending_values = self.last_tick = 0
+        self.urgent = False
+        self.received = self.committed
 
 
 def subject_tail(batches: Iterable[Batch], subject_id: int, metric_ids: Sequence[int]) -> Chunk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,7 +16,14 @@ import orjson
 from gpufleet.hub.fleet import SubjectEntry
 from gpufleet.hub.store import registry
 from gpufleet.hub.store.database import Database
+from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.registry import NodeFacts, NodeRecord, SubjectFacts, SubjectRecord
+from gpufleet.hub.wire import WireError
+
+MAX_NODES = 20_000
+"""Twice of what one hub is meant for."""
+MAX_NEW_SUBJECTS = 16_384
+"""Of one node while this hub runs: 8 GPUs of 7 MIG devices, repartitioned 290 times."""
 
 
 @dataclass(slots=True)
@@ -67,6 +75,7 @@ class Registrar:
                 (record.kind, record.key): _Known.of(record)
                 for record in registry.load_subjects(connection)
             }
+        self._new_of_node: Counter[int] = Counter()
 
     def nodes(self) -> list[NodeRecord]:
         """Every node known."""
@@ -87,10 +96,15 @@ class Registrar:
         return record.node_id if record else None
 
     async def node(self, facts: NodeFacts) -> NodeRecord:
-        """The record of a node, made or refreshed as ``facts`` say; StoreError if it cannot be."""
+        """The record of a node, made or refreshed as ``facts`` say; StoreError if it cannot be.
+
+        WireError if there are too many nodes.
+        """
         known = self._nodes.get(facts.name)
         if known is not None and known.node == facts:
             return known
+        if known is None and len(self._nodes) >= MAX_NODES:
+            raise WireError(f"This hub knows {MAX_NODES} nodes and takes no more.")
         record = await self._wish(facts, ())
         assert record is not None
         return record
@@ -98,14 +112,24 @@ class Registrar:
     async def subjects(
         self, node_id: int, entries: Sequence[SubjectEntry]
     ) -> Mapping[tuple[str, str], int]:
-        """Ids by (kind, key), registered with this node from now on; StoreError if it cannot be."""
+        """Ids by (kind, key), registered with this node from now on; StoreError if it cannot be.
+
+        WireError if it brought too many new ones already.
+        """
         wanted = [
             SubjectFacts(e.kind, e.key, node_id, e.index, e.name, e.parent, e.facts)
             for e in entries
         ]
         changed = [facts for facts in wanted if not self._unchanged(facts)]
+        new = sum(self.subject_id(facts.kind, facts.key) is None for facts in changed)
+        if self._new_of_node[node_id] + new > MAX_NEW_SUBJECTS:
+            raise WireError(
+                f"This node named more than {MAX_NEW_SUBJECTS} new subjects: no more are taken"
+                " until the hub is started again."
+            )
         if changed:
             await self._wish(None, changed)
+        self._new_of_node[node_id] += new
         return {(e.kind, e.key): self._subjects[(e.kind, e.key)].id for e in entries}
 
     def _unchanged(self, facts: SubjectFacts) -> bool:
@@ -129,22 +153,29 @@ class Registrar:
 
     async def _grant(self) -> None:
         """Write what has been wished for until nothing is."""
-        loop = asyncio.get_running_loop()
         try:
             while self._wishes:
                 wishes, self._wishes = self._wishes, []
-                try:
-                    await loop.run_in_executor(self._writer, self._write, wishes)
-                except Exception as error:
-                    for wish in wishes:
-                        if not wish.done.done():
-                            wish.done.set_exception(error)
-                    continue
-                for wish in wishes:
-                    if not wish.done.done():
-                        wish.done.set_result(self._nodes[wish.node.name] if wish.node else None)
+                await self._grant_together(wishes)
         finally:
             self._task = None
+
+    async def _grant_together(self, wishes: Sequence[_Wish]) -> None:
+        """One transaction; where one wish is at fault, each gets its own."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._write, wishes)
+        except Exception as error:
+            if len(wishes) > 1 and not isinstance(error, StoreError):
+                for wish in wishes:
+                    await self._grant_together([wish])
+                return
+            for wish in wishes:
+                if not wish.done.done():
+                    wish.done.set_exception(error)
+            return
+        for wish in wishes:
+            if not wish.done.done():
+                wish.done.set_result(self._nodes[wish.node.name] if wish.node else None)
 
     def _write(self, wishes: Sequence[_Wish]) -> None:
         """In the writer thread. The caches change by whole entries, after the commit."""

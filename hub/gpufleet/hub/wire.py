@@ -57,8 +57,7 @@ def decode_layout(message: pb.Layout) -> Layout:
     subjects = tuple((s.kind, s.key) for s in message.subjects)
     metrics = tuple(tuple(s.metrics) for s in message.subjects)
     for (kind, key), ids in zip(subjects, metrics, strict=True):
-        if kind not in _KINDS or not 0 < len(key) <= 256:
-            raise WireError(f"A layout names a subject of unknown kind {kind[:32]!r}.")
+        check_subject(kind, key)
         if len(ids) > MAX_METRICS or len(set(ids)) != len(ids) or 0 in ids:
             raise WireError(f"The layout's columns of {key[:64]!r} repeat or are too many.")
     if len(set(subjects)) != len(subjects):
@@ -67,6 +66,14 @@ def decode_layout(message: pb.Layout) -> Layout:
     if columns > MAX_COLUMNS:
         raise WireError(f"A layout has {columns} columns; {MAX_COLUMNS} are allowed.")
     return Layout(message.id, subjects, metrics, columns)
+
+
+def check_subject(kind: str, key: str) -> None:
+    """A kind that there is, and a key that SQL and labels can hold."""
+    if kind not in _KINDS or not 0 < len(key) <= 256:
+        raise WireError(f"A subject has the unknown kind {kind[:32]!r} or no proper key.")
+    if not key.isprintable():
+        raise WireError("A subject's key has control characters.")
 
 
 def unpack_samples(data: bytes) -> pb.Samples:
@@ -106,8 +113,7 @@ def decode_samples(message: pb.Samples, layout: Layout) -> Samples:
         if len(values) != columns * count:
             raise WireError(f"A batch has {len(values)} values for {columns} columns × {count}.")
         if count == 1:
-            ticks = np.array([message.ticks[0]], dtype=np.int64)
-            return Samples(ticks, taken, None, values.reshape(1, columns))
+            return Samples(_ticks(message), taken, None, values.reshape(1, columns))
         matrix = np.cumsum(values.reshape(columns, count), axis=1, dtype=np.int64)
         return Samples(_ticks(message), taken, None, np.ascontiguousarray(matrix.T))
     if per_column is not None and not message.present:
@@ -139,7 +145,7 @@ def tail_of(samples: Samples, skip: int) -> Samples:
 
 def _ticks(message: pb.Samples) -> NDArray[np.int64]:
     ticks = np.cumsum(np.array(message.ticks, dtype=np.int64), dtype=np.int64)
-    if bool((np.diff(ticks) <= 0).any()):
+    if bool((ticks[1:] <= ticks[:-1]).any()):  # not their differences: those wrap around
         raise WireError("The ticks of a batch do not increase.")
     return ticks
 

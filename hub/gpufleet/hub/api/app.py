@@ -19,9 +19,11 @@ from gpufleet.hub.api import (
     problem,
     stream,
     top_routes,
+    usage_routes,
 )
 from gpufleet.hub.api.answer import MAX_STREAMS, Desk
 from gpufleet.hub.api.door import known_parameters
+from gpufleet.hub.api.head import HeadAsGet
 from gpufleet.hub.api.state import HubState
 
 DESCRIPTION = (
@@ -55,10 +57,19 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
     )
+    app.add_middleware(HeadAsGet)
     app.state.desk = Desk(state, max_streams)
     problem.install(app)
     guarded = [*dependencies, Depends(known_parameters)]
-    for part in (fleet_routes, history_routes, top_routes, event_routes, stream, docs_routes):
+    for part in (
+        fleet_routes,
+        history_routes,
+        top_routes,
+        usage_routes,
+        event_routes,
+        stream,
+        docs_routes,
+    ):
         app.include_router(part.router, prefix="/api/v1", dependencies=guarded)
     for router in (mission_routes.router, metrics_routes.router, docs_routes.short_router):
         app.include_router(router, dependencies=guarded)

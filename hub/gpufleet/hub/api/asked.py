@@ -12,6 +12,8 @@ from gpufleet.hub.api.times import TimeError, format_ms, parse_time
 from gpufleet.hub.views import SubjectView
 from gpufleet.proto.catalog import BY_NAME, Metric, SubjectKind
 
+HEALTH = "health"
+"""Derived by the hub and never sampled."""
 MAX_METRICS = 32
 
 
@@ -60,6 +62,11 @@ def metrics_of(
                 near = hint(name, known) or "; see /api/v1/metrics-catalog."
                 detail = f"A {kind.value.upper()} has no metric {name[:60]!r}{near}"
                 raise Problem(400, detail, parameter="metric")
+    if HEALTH in names:
+        detail = (
+            "Health has no samples: its changes are events, see /api/v1/events?kind=health_changed."
+        )
+        raise Problem(400, detail, parameter="metric")
     return [BY_NAME[name] for name in names]
 
 

@@ -49,7 +49,7 @@ router = APIRouter()
 
 
 @router.get(
-    "/gpus/{uuid}/history", tags=["history"], responses=schemas.ok(schemas.History, 400, 404, 503)
+    "/gpus/{uuid}/history", tags=["History"], responses=schemas.ok(schemas.History, 400, 404, 503)
 )
 async def history(
     request: Request,
@@ -78,7 +78,7 @@ async def history(
 
 @router.get(
     "/history",
-    tags=["history"],
+    tags=["History"],
     responses=schemas.ok_one_of([schemas.Histories, schemas.GroupHistory], 400, 404, 503),
 )
 async def histories(

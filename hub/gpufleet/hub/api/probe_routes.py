@@ -7,9 +7,9 @@ from fastapi.responses import Response
 
 from gpufleet.hub.api import schemas
 from gpufleet.hub.api.answer import AtDesk
-from gpufleet.hub.api.jsonbody import encode
+from gpufleet.hub.api.jsonbody import encoded_line
 
-router = APIRouter(tags=["probes"])
+router = APIRouter(tags=["Probes"])
 
 
 @router.get("/healthz", responses=schemas.ok(schemas.Probe))
@@ -27,6 +27,6 @@ async def readyz(desk: AtDesk) -> Response:
 
 
 def _probe(status: int, ready: bool, sentence: str) -> Response:
-    body = encode({"ready": ready, "sentence": sentence})
+    body = encoded_line({"ready": ready, "sentence": sentence})
     headers = {"Cache-Control": "no-store"}
     return Response(body, status, headers, media_type="application/json")

@@ -391,6 +391,29 @@ class TopList(Document):
     top: list[TopRow]
 
 
+class UsageRow(Document):
+    """What one user, job or node had; name null: not known. Null: nobody told."""
+
+    name: str | None
+    users: int
+    gpus: int
+    held_gpu_seconds: Number
+    measured_gpu_seconds: Number
+    used_gpu_seconds: Number | None
+    held_mig_seconds: Number
+    energy_joules: Number | None
+    memory_peak_bytes: int | None
+
+
+class UsageList(Document):
+    """Usage in whole hours, most held first."""
+
+    start: Time
+    end: Time
+    by: Literal["user", "job", "node"]
+    usage: list[UsageRow]
+
+
 class EventSubject(Document):
     """What an event is about."""
 

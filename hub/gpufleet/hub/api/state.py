@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from gpufleet.hub.store.events import EventPage
 from gpufleet.hub.store.groups import By, Groups, Top
 from gpufleet.hub.store.history import History, Request
+from gpufleet.hub.store.usage import Usage, UsageBy
 from gpufleet.hub.views import Snapshot
 from gpufleet.proto.catalog import Metric
 
@@ -74,6 +75,17 @@ class HubState(Protocol):
         subject_ids: Collection[int] | None = None,
     ) -> Sequence[Top]:
         """Groups in order of a column over the range; errors as the store has them."""
+
+    async def usage(
+        self,
+        by: UsageBy,
+        start_ms: int,
+        end_ms: int,
+        *,
+        node_ids: Collection[int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Usage]:
+        """Who held the fleet's GPUs, of what is committed; errors as the store has them."""
 
     async def events(
         self,

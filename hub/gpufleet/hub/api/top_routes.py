@@ -30,7 +30,7 @@ USUAL_COLUMN = {
 router = APIRouter()
 
 
-@router.get("/top", tags=["history"], responses=schemas.ok(schemas.TopList, 400, 404, 503))
+@router.get("/top", tags=["History"], responses=schemas.ok(schemas.TopList, 400, 404, 503))
 async def top(
     request: Request,
     desk: AtDesk,

@@ -17,7 +17,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
-    SmallInteger,
     String,
     Table,
     Text,
@@ -58,10 +57,10 @@ nodes = Table(
     "nodes",
     metadata,
     Column("id", _id, primary_key=True),
-    Column("name", String(255), nullable=False),
+    Column("name", String(256), nullable=False),
     Column("labels", JSON, nullable=False),
-    Column("machine_id", String(255), nullable=False),
-    Column("boot_id", String(255), nullable=False),
+    Column("machine_id", String(256), nullable=False),
+    Column("boot_id", String(256), nullable=False),
     Column("agent_version", String(64), nullable=False),
     Column("method", String(32), nullable=False),
     Column("interval_ms", Integer, nullable=False),
@@ -79,11 +78,11 @@ subjects = Table(
     metadata,
     Column("id", _id, primary_key=True),
     Column("kind", String(8), nullable=False),
-    Column("key", String(255), nullable=False),
+    Column("key", String(256), nullable=False),
     Column("node_id", BigInteger, nullable=False),
     Column("parent_id", BigInteger, nullable=True),
-    Column("subject_index", Integer, nullable=False),
-    Column("name", String(255), nullable=False),
+    Column("subject_index", BigInteger, nullable=False),
+    Column("name", String(256), nullable=False),
     Column("facts", JSON, nullable=False),
     Column("first_seen_ms", BigInteger, nullable=False),
     Column("last_seen_ms", BigInteger, nullable=False),
@@ -124,8 +123,8 @@ def _rollups(name: str) -> Table:
         Column("start", BigInteger, nullable=False),
         *(Column(f"{metric.name}_{part}", Double, nullable=True) for metric, part in NUMBERS),
         *(Column(f"{metric.name}_bits", BigInteger, nullable=True) for metric in BITS),
-        Column("n", SmallInteger, nullable=False),
-        *(Column(f"{metric.name}_n", SmallInteger, nullable=False) for metric in ROLLUPS),
+        Column("n", Integer, nullable=False),
+        *(Column(f"{metric.name}_n", Integer, nullable=False) for metric in ROLLUPS),
         PrimaryKeyConstraint("subject_id", "start", name=f"{name}_pkey"),
         sqlite_with_rowid=False,
     )
@@ -159,6 +158,27 @@ events = Table(
     sqlite_with_rowid=False,
 )
 """What happened, as the node (or the hub about the node) numbered it."""
+
+process_usage = Table(
+    "process_usage",
+    metadata,
+    Column("subject_id", BigInteger, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("node_id", BigInteger, nullable=False),
+    Column("run", BigInteger, nullable=False),
+    Column("user_name", String(256), nullable=False),
+    Column("job", String(256), nullable=False),
+    Column("held_seconds", Double, nullable=False),
+    Column("measured_seconds", Double, nullable=False),
+    Column("used_seconds", Double, nullable=True),
+    Column("energy_joules", Double, nullable=True),
+    Column("memory_bytes", BigInteger, nullable=True),
+    PrimaryKeyConstraint(
+        "subject_id", "start", "node_id", "run", "user_name", "job", name="process_usage_pkey"
+    ),
+    sqlite_with_rowid=False,
+)
+"""Who held a GPU in an hour, as one run of the hub saw it: absolute values, written anew."""
 
 health_histories = Table(
     "health_histories",
