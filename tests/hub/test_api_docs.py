@@ -42,6 +42,7 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/api/v1/gpus/{uuid}/history",
         "/api/v1/history",
         "/api/v1/top",
+        "/api/v1/export",
         "/api/v1/usage",
         "/api/v1/gpus/{uuid}/events",
         "/api/v1/events",

@@ -133,7 +133,7 @@ BAD_QUESTIONS = [
     ("history?gpu=GPU-a-9&metric=power_watts", 404, "There is no GPU 'GPU-a-9'"),
     ("history?node=c&metric=power_watts", 404, "There is no node 'c'"),
     ("history?gpu=GPU-a-0&metric=powr_watts", 400, "did you mean 'power_watts'"),
-    ("history?gpu=GPU-a-0&metric=power_watts&points=0", 422, "points: "),
+    ("history?gpu=GPU-a-0&metric=power_watts&points=0", 422, "points must be"),
     ("history?gpu=GPU-a-0&metric=power_watts&start=0", 400, "longer than 800 days"),
     ("history?gpu=GPU-a-0&metric=power_watts&start=now&end=-1h", 400, "The range is empty"),
     ("history?gpu=GPU-a-0&metric=power_watts&start=-99999999w", 400, "start: "),
@@ -143,9 +143,9 @@ BAD_QUESTIONS = [
     ("history?group_by=node&metric=clock_memory_hertz", 400, "is not summed up over time"),
     ("history?group_by=gpu&metric=power_watts&points=5000&start=0", 400, "longer than 800"),
     ("top?metric=power_watts&column=increase", 400, "power_watts has avg, min, max, sum"),
-    ("top?metric=power_watts&limit=0", 422, "limit: "),
+    ("top?metric=power_watts&limit=0", 422, "limit must be"),
     ("top?metric=power_watts,temperature_celsius", 400, "At most 1 metrics"),
-    ("top", 422, "metric: "),
+    ("top", 422, "metric"),
     ("events?cursor=from-elsewhere", 400, "The cursor is not one that this hub gave"),
 ]
 

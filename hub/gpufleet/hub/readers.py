@@ -17,6 +17,7 @@ from gpufleet.hub.selfmetrics import registry
 from gpufleet.hub.store.chunk import Chunk
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.events import EventPage, query_events
+from gpufleet.hub.store.export import Plan, Resolution, plan_export
 from gpufleet.hub.store.groups import By, Groups, Top, query_groups, query_top
 from gpufleet.hub.store.history import History, Request, query_history
 from gpufleet.hub.store.usage import Usage, UsageBy, query_usage
@@ -150,6 +151,29 @@ class Readers:
                 return query_usage(connection, by, start_ms, end_ms, node_ids=node_ids, limit=limit)
 
         return await self._read(read)
+
+    async def plan_export(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        resolution: Resolution,
+        gpus: Collection[str] = (),
+        node: str | None = None,
+        names: Sequence[str] = (),
+    ) -> Plan:
+        """An export of what is committed."""
+        return await self._read(
+            lambda: plan_export(
+                self._database,
+                start_ms,
+                end_ms,
+                resolution=resolution,
+                gpus=gpus,
+                node=node,
+                names=names,
+            )
+        )
 
     async def events(
         self,

@@ -189,7 +189,7 @@ def _holders(processes: Sequence[ProcessView], before_ms: int) -> Iterator[_Hold
 
 
 def _name(text: str | None) -> str:
-    return (text or "").replace("\0", "")
+    return text or ""
 
 
 def _hours(start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:

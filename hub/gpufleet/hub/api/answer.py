@@ -34,6 +34,7 @@ class Desk:
         self.views: Shared[View] = Shared(lambda kept: kept.size, MAX_KEPT_BYTES)
         self.exposition = Exposition()
         self.streams = 0
+        self.exports = 0
         self.max_streams = max_streams
 
     def table(self) -> Table:

@@ -11,6 +11,7 @@ from fastapi.params import Depends as Dependency
 from gpufleet.hub.api import (
     docs_routes,
     event_routes,
+    export_routes,
     fleet_routes,
     history_routes,
     metrics_routes,
@@ -66,6 +67,7 @@ def create_app(
         history_routes,
         top_routes,
         usage_routes,
+        export_routes,
         event_routes,
         stream,
         docs_routes,

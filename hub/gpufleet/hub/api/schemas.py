@@ -530,6 +530,12 @@ def text(description: str, *errors: int) -> Responses:
     return {200: {"description": description, "content": content}, **_problems(*errors)}
 
 
+def exported(*errors: int) -> Responses:
+    """The responses of an endpoint that answers with rows of text."""
+    content = {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/jsonl")}
+    return {200: {"description": "Rows.", "content": content}, **_problems(*errors)}
+
+
 def events(description: str, *errors: int) -> Responses:
     """The responses of an endpoint that answers with server-sent events."""
     content = {"text/event-stream": {"schema": {"type": "string"}}}

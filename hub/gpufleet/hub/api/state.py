@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from gpufleet.hub.store.events import EventPage
+from gpufleet.hub.store.export import Plan, Resolution
 from gpufleet.hub.store.groups import By, Groups, Top
 from gpufleet.hub.store.history import History, Request
 from gpufleet.hub.store.usage import Usage, UsageBy
@@ -86,6 +87,18 @@ class HubState(Protocol):
         limit: int = 1000,
     ) -> Sequence[Usage]:
         """Who held the fleet's GPUs, of what is committed; errors as the store has them."""
+
+    async def plan_export(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        resolution: Resolution,
+        gpus: Collection[str] = (),
+        node: str | None = None,
+        names: Sequence[str] = (),
+    ) -> Plan:
+        """An export of what is committed; errors as the store has them."""
 
     async def events(
         self,
