@@ -55,6 +55,7 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/gpu/{uuid}/static",
         "/gpu/{uuid}/{key_path}",
         "/metrics",
+        "/metrics/dcgm",
         "/healthz",
         "/readyz",
     }
