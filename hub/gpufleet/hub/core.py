@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +23,21 @@ from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.streams import AgentStream
-from gpufleet.hub.views import Snapshot
+from gpufleet.hub.usage import Reading, UsageMeter
+from gpufleet.hub.views import ProcessView, Snapshot
 from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
+from gpufleet.proto.catalog import BY_NAME
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
+PROCESSES_MS = 5000
+"""Agents list processes this often, or each tick where ticks are rarer."""
+LISTS_MISSED = 3
+"""What was held is counted over so many lists that did not come, not over longer silence."""
+
+_UTILIZATION = BY_NAME["utilization_ratio"].id
+_POWER = BY_NAME["power_watts"].id
 
 
 @dataclass(slots=True)
@@ -58,6 +68,7 @@ class Core:
         self.memory = HealthMemory(self.health, histories or {})
         self.xids = XidCounts()
         self.judge = Judge(self.fleet, self.health, self.memory, self.event)
+        self.usage = UsageMeter(self.now())
         self.registrar = registrar
         self.logs: dict[int, NodeLog] = {}
         self.streams: dict[str, AgentStream] = {}
@@ -262,6 +273,35 @@ class Core:
         self.fleet.set_detail(slot, detail)
         if self.fleet.is_gpu[slot]:
             self.health.set_extras(slot, extras_of(detail))
+
+    def processes(self, node: Node, listed: Sequence[ProcessView], time_ms: int) -> None:
+        """A node's processes now; those who held its GPUs since the last list are counted."""
+        before_ms = self.fleet.processes_time_ms.get(node.name)
+        self.fleet.set_processes(node, listed, time_ms)
+        if before_ms is None:
+            return
+        of: dict[str, list[ProcessView]] = {}
+        for process in listed:
+            of.setdefault(process.gpu, []).append(process)
+        gpus = []
+        for slot in node.slots:
+            subject = self.fleet.subjects[slot]
+            if subject is not None and subject.key in of:
+                gpus.append((self._reading(slot, subject.subject_id), of[subject.key]))
+        longest = LISTS_MISSED * max(node.interval_ms, PROCESSES_MS)
+        self.usage.note(node.node_id, max(before_ms, time_ms - longest), time_ms, gpus, self.now())
+
+    def _reading(self, slot: int, subject_id: int) -> Reading:
+        """What a GPU does now, as far as it is heard."""
+        values = self.fleet.values[:, slot]
+        utilization = float(values[self.fleet.rows[_UTILIZATION]])
+        watts = float(values[self.fleet.rows[_POWER]])
+        fresh = not self.fleet.stale[slot]
+        return Reading(
+            subject_id,
+            utilization if fresh and not math.isnan(utilization) else None,
+            watts if fresh and not math.isnan(watts) else None,
+        )
 
     async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
         ids = await self.registrar.subjects(

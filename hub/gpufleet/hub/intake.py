@@ -324,9 +324,8 @@ class Session:
     def _processes(self, message: pb.Processes) -> None:
         if len(message.processes) > MAX_PROCESSES:
             raise WireError(f"A process list has more than {MAX_PROCESSES} processes.")
-        self.core.fleet.set_processes(
-            self.node, (process_view(p) for p in message.processes), message.time_ms
-        )
+        listed = [process_view(p) for p in message.processes]
+        self.core.processes(self.node, listed, message.time_ms)
 
 
 def process_view(process: pb.Process) -> ProcessView:
