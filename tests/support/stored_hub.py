@@ -110,7 +110,7 @@ def stored_hub(fleet: StoredFleet) -> Iterator[StoredHub]:
         async def start() -> StoredHub:
             core = Core(Registrar(fleet.database, writer))
             for name, gpus in fleet.names.items():
-                await core.inventory(core.fleet.nodes[name], _entries(name, gpus))
+                await core.subjects.inventory(core.fleet.nodes[name], _entries(name, gpus), {})
             core.pulse()
             app = create_app(Readers(core, fleet.database, readers, "test"))
             return StoredHub(core, app, Flusher(core, fleet.database, writer), loop)
