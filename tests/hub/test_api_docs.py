@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import Depends, HTTPException
 
+from gpufleet.hub.api import examples, schemas
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.api.docs_routes import CONTENT_SECURITY_POLICY
 from support.fleet_builder import FleetBuilder, PublishedHub
@@ -73,6 +74,30 @@ def test_every_reference_of_the_description_leads_somewhere() -> None:
     assert references(found) <= {f"#/components/schemas/{name}" for name in schemas}
     assert "#/$defs" not in str(references(found))
     assert "HTTPValidationError" not in schemas
+
+
+EXAMPLES = {
+    "HISTORY": schemas.History,
+    "HISTORIES": schemas.Histories,
+    "GROUP_HISTORY": schemas.GroupHistory,
+    "TOP": schemas.TopList,
+    "USAGE": schemas.UsageList,
+    "EVENTS": schemas.EventPage,
+    "GPUS": schemas.GpuPage,
+    "GPU_LIST": schemas.MissionList,
+    "PROCESSES": schemas.ProcessList,
+    "FLEET": schemas.Fleet,
+    "READY": schemas.Probe,
+    "PROBLEM": schemas.ProblemDocument,
+}
+
+
+def test_every_example_is_what_its_model_says_and_is_told() -> None:
+    assert set(EXAMPLES) == {name for name in vars(examples) if name.isupper() and name[0] != "_"}
+    told = document(hub(), "/api/v1/openapi.json")["components"]["schemas"]
+    for name, model in EXAMPLES.items():
+        model.model_validate(getattr(examples, name), strict=True)
+        assert told[model.__name__]["examples"] == [getattr(examples, name)]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json"])

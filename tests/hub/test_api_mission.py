@@ -67,7 +67,7 @@ def test_both_places_of_the_document_are_the_same() -> None:
         ("/gpu/GPU-z/static", 404, "There is no GPU 'GPU-z'"),
         ("/gpu/GPU-a-0?method=nvlm", 422, "did you mean 'nvml'?"),
         ("/gpu/GPU-a-0?method=bash", 409, "Node a cannot."),
-        ("/gpu/list?method=sim", 422, "name one with ?node="),
+        ("/gpu/list?method=sim", 400, "name one with ?node="),
         ("/gpu/metric?node=c", 404, "There is no node 'c'"),
         ("/gpu/GPU-a-0/static?fields=x", 422, "There is no parameter 'fields'"),
     ],

@@ -14,6 +14,8 @@ from gpufleet.hub.store.grid import minute_chunks
 from gpufleet.hub.store.merge import merge_some
 from gpufleet.hub.store.registry import NodeFacts, SubjectFacts, register_nodes, register_subjects
 from gpufleet.hub.store.tables import HOUR_MS, metadata
+from gpufleet.hub.store.usage import write_usage
+from gpufleet.hub.usage import UsageRow
 from gpufleet.proto.catalog import BY_NAME
 from support.stored import HOUR, flush
 
@@ -37,6 +39,9 @@ def idle_and_hot(database: Database) -> Database:
     ids = [[BY_NAME[name].id for name in VALUES]]
     values = np.stack(list(VALUES.values()), axis=1)
     flush(database, minute_chunks([gpu.id], HOUR + 60_000 * np.arange(60), values, None, None, ids))
+    with database.writing() as connection:
+        used = UsageRow(gpu.id, HOUR, node.id, 1, "ann", "", 3600.0, 3600.0, 900.0, None, None)
+        write_usage(connection, [used])
     while merge_some(database, HOUR + 2 * HOUR_MS):
         pass
     return database
@@ -45,12 +50,13 @@ def idle_and_hot(database: Database) -> Database:
 def test_every_query_of_the_document_finds_what_it_is_for(idle_and_hot: Database) -> None:
     with idle_and_hot.reading() as connection:
         found = [connection.execute(text(query)).all() for query in QUERIES]
-    (energy,), (idle,), hot = found
+    (energy,), (idle,), hot, (held,) = found
     assert (energy.name, energy.kwh) == ("n1", pytest.approx(59 * 7200 / 3_600_000))
     assert (idle.key, idle.utilization, idle.memory_used) == ("GPU-1", 0.0, 0.5)
     assert len(hot) == 60
     assert hot[0].start > hot[-1].start
     assert hot[0].throttle_reasons_bits == 0x20
+    assert (held.user_name, held.gpus, held.held, held.idle) == ("ann", 1, 1.0, 0.75)
 
 
 def test_every_table_is_described() -> None:

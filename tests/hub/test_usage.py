@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from gpufleet.cli.main import main
+from gpufleet.cli.usage import table
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.retention import Retention, Sweeper
 from gpufleet.hub.store.usage import UsageBy, query_usage, write_usage
@@ -218,3 +220,25 @@ def test_lists_of_processes_that_agents_send_become_usage(tmp_path: Path) -> Non
             [row] = query_usage(connection, UsageBy.USER, now, now + HOUR_MS)
         assert (row.name, row.gpus, row.memory_peak_bytes) == ("a nn", 1, GIB)
         assert row.held_seconds == 5 + 15, "of a long silence no more than three lists' time"
+
+
+def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "name": None,
+        "users": 1,
+        "gpus": 8,
+        "held_gpu_seconds": 7200.0,
+        "measured_gpu_seconds": 3600.0,
+        "used_gpu_seconds": 1800.0,
+        "held_mig_seconds": 0.0,
+        "energy_joules": None,
+        "memory_peak_bytes": 3 * GIB,
+    }
+    assert [" ".join(line.split()) for line in table("user", [{**row, "name": "ann"}])] == [
+        "user GPUs held GPU-h used GPU-h used energy kWh peak memory GiB",
+        "ann 8 2.00 0.50 50% - 3.0",
+    ]
+    assert table("job", [row])[1].startswith("(not known)")
+    assert table("user", []) == ["Nobody held a GPU in this time."]
+    assert main(["usage", "--hub", "http://127.0.0.1:1"]) == 1
+    assert "does not answer" in capsys.readouterr().err

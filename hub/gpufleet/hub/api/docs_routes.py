@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
+from gpufleet.hub.api import schemas as models
 from gpufleet.hub.api.jsonbody import encoded_line
 from gpufleet.hub.api.schemas import ProblemDocument
 
@@ -86,8 +87,22 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schema = ProblemDocument.model_json_schema()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["ProblemDocument"] = schema
+    for name, described in schemas.items():
+        model = getattr(models, name, None)
+        extra = model.model_config.get("json_schema_extra") if model is not None else None
+        if isinstance(extra, dict):
+            described.update(extra)  # FastAPI leaves nulls out of examples
     for path in document["paths"].values():
         for operation in path.values():
+            if "parameters" in operation:
+                operation["responses"]["414"] = {
+                    "description": "The query is too long.",
+                    "content": {
+                        "application/problem+json": {
+                            "schema": {"$ref": "#/components/schemas/ProblemDocument"}
+                        }
+                    },
+                }
             invalid = operation["responses"].get("422")
             if invalid is not None:
                 reference = {"$ref": "#/components/schemas/ProblemDocument"}

@@ -29,6 +29,7 @@ Method = Annotated[
     Query(
         max_length=20,
         description="How to collect: nvml, bash or sim. Without it: the newest streamed values.",
+        json_schema_extra={"enum": list(METHODS)},
     ),
 ]
 
@@ -51,14 +52,14 @@ async def _asked(
         return None
     if node is None:
         detail = f"Not every node streams with {method}: name one with ?node= to ask its agent."
-        raise Problem(422, detail, parameter="node")
+        raise Problem(400, detail, parameter="node")
     try:
         return await desk.state.collect(node, method)
     except CannotCollect as error:
         raise Problem(504 if error.timed_out else 409, str(error)) from None
 
 
-@router.get("/list", responses=schemas.ok(schemas.MissionList, 404, 409, 504))
+@router.get("/list", responses=schemas.ok(schemas.MissionList, 400, 404, 409, 504))
 async def gpu_list(
     request: Request, desk: AtDesk, node: parameters.Node = None, method: Method = None
 ) -> Response:
@@ -88,7 +89,7 @@ def _list(table: Table, node: str | None) -> dict[str, Any]:
     }
 
 
-@router.get("/metric", responses=schemas.text("The GPUs' part of /metrics.", 404, 409, 504))
+@router.get("/metric", responses=schemas.text("The GPUs' part of /metrics.", 400, 404, 409, 504))
 async def gpu_metric(
     request: Request, desk: AtDesk, node: parameters.Node = None, method: Method = None
 ) -> Response:

@@ -17,6 +17,7 @@ Filter = Annotated[
     Query(
         max_length=MAX_LENGTH,
         description="A filter such as `temp>85 & node~=dgx` (docs/api.md has the language).",
+        examples=["temp>85 & node~=dgx"],
     ),
 ]
 Sort = Annotated[
@@ -24,6 +25,7 @@ Sort = Annotated[
     Query(
         max_length=500,
         description="Fields to sort by, `-` for the greatest first: `-temperature_celsius,node`.",
+        examples=["-temperature_celsius,node"],
     ),
 ]
 FieldNames = Annotated[
@@ -31,6 +33,7 @@ FieldNames = Annotated[
     Query(
         max_length=6000,
         description="Fields of a row, comma-separated; all when empty. `uuid` is always there.",
+        examples=["node,index,temp,power,users"],
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows at most.")]
@@ -50,6 +53,12 @@ Uuid = Annotated[
 ]
 Start = Annotated[
     str,
-    Query(max_length=60, description="RFC 3339, Unix seconds, or relative to now such as `-1h`."),
+    Query(
+        max_length=60,
+        description="RFC 3339, Unix seconds, or relative to now such as `-1h`.",
+        examples=["-6h"],
+    ),
 ]
-End = Annotated[str, Query(max_length=60, description="As `start`; not included.")]
+End = Annotated[
+    str, Query(max_length=60, description="As `start`; not included.", examples=["now"])
+]

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.config import JsonDict
 
 from gpufleet.client.fields import FieldKind
+from gpufleet.hub.api import examples
 from gpufleet.hub.api.gpu_list import FIELDS, LABELS
 from gpufleet.proto.catalog import BY_NAME, Kind, SubjectKind, metrics
 
@@ -22,6 +24,10 @@ Source = Annotated[
 ]
 
 
+def _example(document: Any) -> JsonDict:
+    return {"examples": [document]}
+
+
 class Document(BaseModel):
     """Nothing is in a document that its model does not name."""
 
@@ -31,7 +37,7 @@ class Document(BaseModel):
 class ProblemDocument(BaseModel):
     """An error (RFC 9457): ``detail`` says what is wrong and what to do."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=_example(examples.PROBLEM))
     type: str
     title: str
     status: int
@@ -85,6 +91,7 @@ class Sum(Document):
 class Fleet(Document):
     """Totals of the fleet."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.FLEET))
     time: Time
     version: int
     nodes: NodeCounts
@@ -196,6 +203,7 @@ GpuRow = _row()
 class GpuPage(Document):
     """GPUs that pass the filter, in order. ``total`` counts all of them."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GPUS))
     time: Time
     version: int
     total: int
@@ -240,6 +248,7 @@ class Process(Document):
 class ProcessList(Document):
     """Processes on one GPU as its node last said."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.PROCESSES))
     uuid: str
     node: str
     stale: bool
@@ -296,6 +305,7 @@ class Series(BaseModel):
 class History(Document):
     """Series by metric; with ``raw`` every point is one sample."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.HISTORY))
     uuid: str
     start: Time
     end: Time
@@ -318,6 +328,7 @@ class GpuHistory(Document):
 class Histories(Document):
     """Series by GPU and metric, all in buckets of one width."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.HISTORIES))
     start: Time
     end: Time
     step_seconds: Number
@@ -353,6 +364,7 @@ class Group(Document):
 class GroupHistory(Document):
     """Series by group and metric."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GROUP_HISTORY))
     start: Time
     end: Time
     step_seconds: Number
@@ -382,6 +394,7 @@ class TopRow(Document):
 class TopList(Document):
     """GPUs or groups in order of their value."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.TOP))
     start: Time
     end: Time
     metric: str
@@ -408,6 +421,7 @@ class UsageRow(Document):
 class UsageList(Document):
     """Usage in whole hours, most held first."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.USAGE))
     start: Time
     end: Time
     by: Literal["user", "job", "node"]
@@ -439,6 +453,7 @@ class Event(Document):
 class EventPage(Document):
     """Events, newest first."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.EVENTS))
     next_cursor: str | None
     events: list[Event]
 
@@ -495,6 +510,7 @@ class MissionGpu(Document):
 class MissionList(Document):
     """Every GPU."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GPU_LIST))
     time: Time
     gpus: list[MissionGpu]
 
@@ -502,6 +518,7 @@ class MissionList(Document):
 class Probe(Document):
     """The hub's answer to a probe."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.READY))
     ready: bool
     sentence: str
 

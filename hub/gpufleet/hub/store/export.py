@@ -17,7 +17,7 @@ from gpufleet.hub.store.errors import HistoryError
 from gpufleet.hub.store.grid import hour_of
 from gpufleet.hub.store.history import check_range, sources_of, values_of
 from gpufleet.hub.store.rollup import PARTS, ROLLUPS, USED_RATIO
-from gpufleet.hub.store.rollup_read import read_rows
+from gpufleet.hub.store.rollup_read import read_table
 from gpufleet.hub.store.samples import read_samples
 from gpufleet.hub.store.sources import Source
 from gpufleet.hub.store.tables import HOUR_MS, hours, minutes, nodes, samples, subjects
@@ -178,22 +178,17 @@ def _subjects(
 def _span(connection: Connection, resolution: Resolution, subject_id: int) -> tuple[int, int]:
     """The hours in which there is anything of a subject: empty years are not looked at."""
     tables = {
-        Resolution.SAMPLES: (samples,),
-        Resolution.MINUTES: (minutes,),
-        Resolution.HOURS: (hours, minutes),
+        Resolution.SAMPLES: samples,
+        Resolution.MINUTES: minutes,
+        Resolution.HOURS: hours,
     }
-    spans = [
-        connection.execute(
-            select(func.min(table.c.start), func.max(table.c.start)).where(
-                table.c.subject_id == subject_id
-            )
-        ).one()
-        for table in tables[resolution]
-    ]
-    known = [(first, last) for first, last in spans if first is not None]
-    if not known:
-        return 0, 0
-    return hour_of(min(f for f, _ in known)), hour_of(max(s for _, s in known)) + HOUR_MS
+    table = tables[resolution]
+    first, last = connection.execute(
+        select(func.min(table.c.start), func.max(table.c.start)).where(
+            table.c.subject_id == subject_id
+        )
+    ).one()
+    return (0, 0) if first is None else (hour_of(first), hour_of(last) + HOUR_MS)
 
 
 def _of_samples(
@@ -225,7 +220,8 @@ def _of_rows(
     end_ms: int,
 ) -> Page:
     asked = list(dict.fromkeys(column.metric for column in columns))
-    found = read_rows(connection, resolution.source, of.subject_id, asked, start_ms, end_ms)
+    table = minutes if resolution is Resolution.MINUTES else hours
+    found = read_table(connection, table, of.subject_id, asked, start_ms, end_ms)
     times = np.unique(np.concatenate([rows.times_ms for rows in found.values()]))
     values = []
     for column in columns:
@@ -237,5 +233,4 @@ def _of_rows(
         )
         whole[places] = rows.n if column.part == "n" else rows.columns[column.part]
         values.append(whole)
-    inside = (times >= start_ms) & (times < end_ms)
-    return Page(of, times[inside].astype(np.int64), tuple(v[inside] for v in values))
+    return Page(of, times.astype(np.int64), tuple(values))

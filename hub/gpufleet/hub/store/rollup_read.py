@@ -32,19 +32,19 @@ def read_rows(
 ) -> dict[int, Rows]:
     """Rows by metric id that touch [start, end); after the last merged hour those of minutes."""
     if source is Source.MINUTES:
-        return _read(connection, minutes, subject_id, metrics, minute_of(start_ms), end_ms)
-    whole = _read(connection, hours, subject_id, metrics, hour_of(start_ms), end_ms)
+        return read_table(connection, minutes, subject_id, metrics, minute_of(start_ms), end_ms)
+    whole = read_table(connection, hours, subject_id, metrics, hour_of(start_ms), end_ms)
     last = connection.execute(
         select(func.max(hours.c.start)).where(hours.c.subject_id == subject_id)
     ).scalar()
     begin = hour_of(start_ms) if last is None else max(hour_of(start_ms), last + HOUR_MS)
     if begin >= end_ms:
         return whole
-    fresh = _read(connection, minutes, subject_id, metrics, begin, end_ms)
+    fresh = read_table(connection, minutes, subject_id, metrics, begin, end_ms)
     return {metric.id: join_rows([whole[metric.id], fresh[metric.id]]) for metric in metrics}
 
 
-def _read(
+def read_table(
     connection: Connection,
     table: Table,
     subject_id: int,
@@ -52,6 +52,7 @@ def _read(
     start_ms: int,
     end_ms: int,
 ) -> dict[int, Rows]:
+    """Rows of one table that begin in [start, end), by metric id."""
     names = [[f"{m.name}_{part}" for part in ("n", *PARTS[m.kind])] for m in metrics]
     wanted = (table.c[name] for name in itertools.chain.from_iterable(names))
     query = (
