@@ -118,6 +118,10 @@ def stored_hub(fleet: StoredFleet) -> Iterator[StoredHub]:
         try:
             yield loop.run_until_complete(start())
         finally:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
