@@ -118,13 +118,17 @@ def stored_hub(fleet: StoredFleet) -> Iterator[StoredHub]:
         try:
             yield loop.run_until_complete(start())
         finally:
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(_end_the_rest())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+
+
+async def _end_the_rest() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def _entries(node: str, gpus: Sequence[tuple[str, int, str]]) -> list[SubjectEntry]:
