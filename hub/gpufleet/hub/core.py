@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any, TextIO
 
 from gpufleet.alerting.health_extras import extras_of
 from gpufleet.hub import recorder
-from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
+from gpufleet.hub.fleet import CLAIM_MS, Fleet, Node, SubjectEntry
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.hub.intake import Refused, Registration, Session
@@ -28,6 +29,13 @@ from gpufleet.proto.catalog import HEALTH_STATES
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
 SKEW_LIMIT_MS = 5000
+MAX_REFUSED = 10_000
+"""Refused claims remembered, so that each is recorded once in ten minutes."""
+MAX_EVENTS = 20_000
+"""Events of the hub's own that wait for the database; further ones are dropped, and it is said."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -70,14 +78,18 @@ class Core:
         self.stopping = False
         self._journal = journal
         self._event_seq = 0
+        self._events_dropped = False
         self._published = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._skewed: set[str] = set()
         self._rebooted: set[str] = set()
+        self._refused_at: dict[tuple[int, str, str], int] = {}
+        """When (node id, kind, key) was last recorded as a refused claim."""
+        self._node_of_id: dict[int, Node] = {}
         for record in registrar.nodes():
             facts = record.node
-            self.fleet.nodes[facts.name] = Node(
+            self.fleet.nodes[facts.name] = self._node_of_id[record.id] = Node(
                 node_id=record.id,
                 name=facts.name,
                 labels=facts.labels,
@@ -126,7 +138,7 @@ class Core:
         )
         node = self.fleet.nodes.get(name)
         if node is None:
-            node = self.fleet.nodes[name] = Node(record.id, name)
+            node = self.fleet.nodes[name] = self._node_of_id[record.id] = Node(record.id, name)
             self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
         self._refuse_second_machine(registration)
         node.labels = registration.labels
@@ -185,7 +197,7 @@ class Core:
         session = self.sessions.get(name)
         if session is not None and session.log is log:
             message = pb.HubMessage(ack=pb.Ack(committed=_position(log.committed)))
-            session.outgoing.put_nowait(message)
+            session.say(message)
 
     def hand_back(self, log: NodeLog, name: str) -> None:
         """What is not committed of a node cannot be: its agent keeps it, and is told so."""
@@ -200,15 +212,19 @@ class Core:
 
     # Subjects
 
-    async def inventory(self, node: Node, entries: Sequence[SubjectEntry]) -> None:
-        """Replace a node's subjects; those that another node owns are refused and recorded."""
+    async def inventory(self, node: Node, entries: Sequence[SubjectEntry]) -> bool:
+        """Replace a node's subjects; those that another node owns are refused and recorded.
+
+        True if all are this node's now.
+        """
         accepted = []
         for entry in entries:
-            owner = self.fleet.refused_claim(entry.kind, entry.key, node, self.mono())
+            owner = self._owner_before(node, entry.kind, entry.key)
             if owner is None:
                 accepted.append(entry)
             else:
                 await self._claim_refused(node, entry.kind, entry.key, owner)
+        whole = len(accepted) == len(entries)
         own = next((entry.facts for entry in accepted if entry.kind == "node"), None)
         if own is None:
             accepted.insert(0, SubjectEntry(0, "node", node.name, 0, node.name, "", {}))
@@ -246,6 +262,20 @@ class Core:
                     "info",
                     f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
                 )
+        return whole
+
+    def _owner_before(self, node: Node, kind: str, key: str) -> str | None:
+        """The other node that this subject is still kept for.
+
+        After a start of the hub, for the node that the database names until its first inventory.
+        """
+        if (kind, key) in self.fleet.slots:
+            return self.fleet.refused_claim(kind, key, node, self.mono())
+        owner = self._node_of_id.get(self.registrar.owner(kind, key) or 0)
+        if owner is None or owner is node or owner.own_slot is not None:
+            return None
+        seen_ms = owner.last_receipt_ms
+        return owner.name if seen_ms is not None and self.now() - seen_ms < CLAIM_MS else None
 
     async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
         """Keep what an inventory says of the node: its driver may have opened after the hello."""
@@ -264,6 +294,14 @@ class Core:
             self.health.set_extras(slot, extras_of(detail))
 
     async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
+        now, claim = self.mono(), (node.node_id, kind, key)
+        if now - self._refused_at.get(claim, now - CLAIM_MS) < CLAIM_MS:
+            return
+        if len(self._refused_at) >= MAX_REFUSED:
+            self._refused_at = {c: at for c, at in self._refused_at.items() if now - at < CLAIM_MS}
+            if len(self._refused_at) >= MAX_REFUSED:
+                return
+        self._refused_at[claim] = now
         ids = await self.registrar.subjects(
             node.node_id, [SubjectEntry(0, "node", node.name, 0, node.name, "", {})]
         )
@@ -284,7 +322,7 @@ class Core:
         result: list[int | None] = []
         unknown = []
         for kind, key in keys:
-            refused = self.fleet.refused_claim(kind, key, node, self.mono()) is not None
+            refused = self._owner_before(node, kind, key) is not None
             refused = refused or (kind == "node" and key != node.name)
             subject_id = None if refused else self.registrar.subject_id(kind, key)
             if subject_id is None and not refused:
@@ -355,6 +393,12 @@ class Core:
         data: dict[str, Any] | None = None,
     ) -> None:
         """Note an event of the hub's own; it is written within a second."""
+        if len(self.events) >= MAX_EVENTS:
+            if not self._events_dropped:
+                _log.error("events of the hub are dropped waiting=%d", len(self.events))
+            self._events_dropped = True
+            return
+        self._events_dropped = False
         self._event_seq += 1
         self.events.append(
             EventRow(

@@ -88,7 +88,7 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
         if first.WhichOneof("body") != "hello":
             raise WireError("The stream did not begin with a hello.")
         session = await self._core.attach(check_hello(first.hello, self._core.now()))
-        session.outgoing.put_nowait(self._core.welcome(session, self._version))
+        session.say(self._core.welcome(session, self._version))
         return session
 
     async def _read(self, session: Session, requests: AsyncIterator[pb.AgentMessage]) -> None:

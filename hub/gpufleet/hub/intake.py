@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,10 @@ FUTURE_MS = 3_600_000
 MAX_EVENTS = 256
 MAX_PROCESSES = 4096
 MAX_LAYOUTS = 64
+MAX_OUTGOING = 256
+"""Messages that wait for an agent to take them in; one that takes none is not worth more."""
+ASK_AGAIN_MS = 5_000
+CLAIM_AGAIN_MS = 15_000
 MAX_FOREIGN_METRICS = 1024
 """Metrics that the catalogue does not know, of one node while this hub runs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
@@ -118,9 +122,12 @@ class Session:
         self._bindings: dict[int, Binding] = {}
         self._live_layout: int | None = None
         self._asked_after: Position | None = None
+        self._asked_at = 0
         self._skew_best: int | None = None
         self._skew_since = 0
         self._future_told = False
+        self._claims: Sequence[SubjectEntry] = ()
+        self._claimed_at = 0
 
     def end(self, status: str, sentence: str) -> None:
         """End the stream from the hub's side."""
@@ -128,10 +135,19 @@ class Session:
             self.ending = status, sentence
             self.ended.set()
 
+    def say(self, message: pb.HubMessage) -> None:
+        """Send when the agent takes it in."""
+        if self.outgoing.qsize() >= MAX_OUTGOING:
+            self.end("RESOURCE_EXHAUSTED", "The agent does not take in what the hub says.")
+        else:
+            self.outgoing.put_nowait(message)
+
     async def handle(self, message: pb.AgentMessage) -> None:
         """Apply one message; WireError refuses the stream."""
         self.node.last_receipt_mono = self.core.mono()
         self.node.last_receipt_ms = self.core.now()
+        if self._claims and self.core.mono() - self._claimed_at >= CLAIM_AGAIN_MS:
+            await self._claim(self._claims)
         await self._apply(message)
         if message.seq:
             await self.core.admit()
@@ -282,14 +298,14 @@ class Session:
         self.core.received(self.node, batch, count)
 
     def _ask_again(self) -> None:
-        at = self.log.received
-        if self._asked_after != at:
-            self._asked_after = at
+        at, now = self.log.received, self.core.mono()
+        if self._asked_after != at or now - self._asked_at >= ASK_AGAIN_MS:
+            self._asked_after, self._asked_at = at, now
             command = pb.Command(
                 id=self.core.on_demand.next_number(),
                 resend_after=pb.Position(epoch=at.epoch, seq=at.seq),
             )
-            self.outgoing.put_nowait(pb.HubMessage(command=command))
+            self.say(pb.HubMessage(command=command))
 
     def _skew(self, tick: int, now: int) -> None:
         """Clock skew: the least delayed of a minute's live messages bounds it from below."""
@@ -325,7 +341,14 @@ class Session:
                     facts=door.json_object(subject.facts_json, f"The facts of {subject.key[:64]}"),
                 )
             )
-        await self.core.inventory(self.node, entries)
+        await self._claim(entries)
+
+    async def _claim(self, entries: Sequence[SubjectEntry]) -> None:
+        """Take an inventory; what is refused of it is claimed again later (a node renamed, a GPU
+        moved): the agent says its inventory only once."""
+        self._claimed_at = self.core.mono()
+        whole = await self.core.inventory(self.node, entries)
+        self._claims = () if whole else entries
 
     async def _events(self, message: pb.AgentMessage) -> None:
         if len(message.events.events) > MAX_EVENTS:

@@ -74,7 +74,7 @@ class OnDemand:
         future = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         command = pb.Command(id=number, collect=pb.Collect(method=method))
-        session.outgoing.put_nowait(pb.HubMessage(command=command))
+        session.say(pb.HubMessage(command=command))
         try:
             result = await asyncio.wait_for(future, ANSWER_SECONDS)
         except TimeoutError:
