@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gpufleet.hub import door
 from gpufleet.hub.fleet import Binding, Node, SubjectEntry
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch, Verdict
@@ -20,6 +22,7 @@ from gpufleet.hub.wire import (
     WireError,
     decode_layout,
     decode_samples,
+    part_of,
     unpack_samples,
 )
 from gpufleet.hub.xids import described
@@ -217,23 +220,39 @@ class Session:
         if message.seq:
             door.epoch(message.epoch, self.node.name, self.core.now())
             door.count(message.count, message.seq, len(samples.ticks))
-        last = int(samples.ticks[-1])
         now = self.core.now()
-        if last > now + FUTURE_MS:
-            await self._refuse_future(message, last - now)
-            return
-        if message.seq:
-            self._record(message, wire, binding, samples)
-        if live:
-            if self._live_layout != wire.layout:
-                self._live_layout = wire.layout
-                self.core.fleet.start_layout(binding)
-            if last > (self.node.last_tick_ms or 0) or self.node.epoch != message.epoch:
-                self.node.epoch = message.epoch
-                self.core.fleet.apply(binding, samples, self.core.mono(), now)
+        whole = len(samples.ticks)
+        kept = whole
+        if int(samples.ticks[-1]) > now + FUTURE_MS:
+            kept = int(np.searchsorted(samples.ticks, now + FUTURE_MS, side="right"))
+            samples = part_of(samples, 0, kept)
+        if kept:
+            if message.seq:
+                self._record(message, wire, binding, samples, message.seq - (whole - kept))
+            if live:
+                self._show(message, wire, binding, samples, now)
+        if kept < whole:
+            await self._refuse_future(message)
+
+    def _show(
+        self,
+        message: pb.AgentMessage,
+        wire: pb.Samples,
+        binding: Binding,
+        samples: Samples,
+        now: int,
+    ) -> None:
+        """Move the live view, unless these records are older than what it shows."""
+        if self._live_layout != wire.layout:
+            self._live_layout = wire.layout
+            self.core.fleet.start_layout(binding)
+        last = int(samples.ticks[-1])
+        if (message.epoch, last) > (self.node.epoch, self.node.last_tick_ms or 0):
+            self.node.epoch = message.epoch
+            self.core.fleet.apply(binding, samples, self.core.mono(), now)
             self._skew(last, now)
 
-    async def _refuse_future(self, message: pb.AgentMessage, ahead_ms: int) -> None:
+    async def _refuse_future(self, message: pb.AgentMessage) -> None:
         """Pass over records of the future, so that those behind them are not held up."""
         if not message.seq:
             return
@@ -248,8 +267,8 @@ class Session:
         if not self._future_told and own is not None:
             self._future_told = True
             text = (
-                f"A sample of node {self.node.name} lies {ahead_ms // 1000} s in the future and is"
-                " refused, as are those after it that do: set the node's clock."
+                f"A sample of node {self.node.name} lies more than {FUTURE_MS // 1000} s in the"
+                " future and is refused, as are those after it that do: set the node's clock."
             )
             rows = (
                 EventRow(
@@ -267,10 +286,16 @@ class Session:
         self._accept(EventBatch(Position(message.epoch, message.seq), rows), 0)
 
     def _record(
-        self, message: pb.AgentMessage, wire: pb.Samples, binding: Binding, samples: Samples
+        self,
+        message: pb.AgentMessage,
+        wire: pb.Samples,
+        binding: Binding,
+        samples: Samples,
+        seq: int,
     ) -> None:
+        """Take samples that end with record ``seq``; they are the first ones of ``wire``."""
         count = len(samples.ticks)
-        verdict, known = self.log.judge(message.epoch, message.seq, count, message.gap)
+        verdict, known = self.log.judge(message.epoch, seq, count, message.gap)
         if verdict is Verdict.KNOWN:
             self.core.stats.known_records += count
             return
@@ -280,9 +305,8 @@ class Session:
         same_epoch = message.epoch == self.log.received.epoch
         if same_epoch and int(samples.ticks[known]) <= self.log.last_tick:
             raise WireError(f"Ticks of node {self.node.name} do not increase within an epoch.")
-        position = Position(message.epoch, message.seq)
         batch = SampleBatch(
-            position=position,
+            position=Position(message.epoch, seq),
             binding=binding,
             wire=wire.SerializeToString(),
             count=count - known,
@@ -395,7 +419,7 @@ class Session:
             kind=door.text(event.kind, 64, "An event's kind"),
             severity=event.severity,
             code=event.code,
-            message=door.text(event.message, 2048, "An event's message"),
+            message=door.shortened(event.message, 2048),
             data=door.json_object(event.data_json, "An event's data"),
         )
         return described(row)
@@ -406,11 +430,11 @@ class Session:
             if fault.state not in _FAULTS:
                 raise WireError(f"A fault has the unknown state {fault.state[:32]!r}.")
             faults[(fault.subject_kind, fault.subject_key)] = FaultView(
-                fault.state, fault.since_ms, door.text(fault.sentence, 1024, "A fault's sentence")
+                fault.state, fault.since_ms, door.shortened(fault.sentence, 1024)
             )
         self.core.fleet.set_faults(self.node, faults)
         self.node.hung_since_ms = status.hung_since_ms or None
-        self.node.sentence = door.text(status.sentence, 1024, "The collector's sentence")
+        self.node.sentence = door.shortened(status.sentence, 1024)
         self.node.dropped_ticks = status.dropped_ticks
 
     def _details(self, message: pb.Details) -> None:
