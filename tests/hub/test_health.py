@@ -412,3 +412,19 @@ def test_findings_beside_metrics_count_until_they_are_taken_back() -> None:
     assert fleet.update() == []
     fleet.fleet.set_extras(0, NO_EXTRAS)
     assert [after.level for _, _, after in fleet.update()] == [0]
+
+
+def test_a_gpu_whose_facts_cannot_be_judged_holds_up_no_other() -> None:
+    health = FleetHealth()
+    health.set_subject(0, "odd", {"pcie_link_width_max": 1e308, "pcie_link_generation_max": 5})
+    health.set_subject(1, "hot", {"max_operating_temperature_celsius": 80})
+    values = np.full((len(ROWS), 2), np.nan)
+    values[ROWS[BY_NAME["temperature_celsius"].id]] = [200, 95]
+    values[ROWS[BY_NAME["pcie_link_width"].id]] = 4
+    judged: set[int] = set()
+    for second in (1, 2, 3):
+        values[ROWS[BY_NAME["pcie_replay_total"].id]] = 10 * second
+        ticks = np.full(2, START_MS + second * 1000)
+        changes = health.update(values, ROWS, ticks, START_MS + second * 1000, faults={})
+        judged.update(slot for slot, _, _ in changes)
+    assert 1 in judged
