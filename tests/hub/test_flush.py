@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -183,3 +184,15 @@ def test_events_close_the_door_as_well(hub: SmallHub, monkeypatch: pytest.Monkey
         _wait_received(hub, "n", 4)
         time.sleep(0.2)
         assert _received(hub, "n") == (1, 4)
+
+
+def test_a_journal_on_a_full_disk_ends_and_no_stream_with_it(hub: SmallHub) -> None:
+    with open("/dev/full", "w", encoding="utf-8", buffering=1) as full:
+        hub.core._journal = full
+        with raw_agent(hub.port, "n") as agent:
+            agent.begin("GPU-a")
+            for seq in (1, 2):
+                agent.tick(seq, TICK + seq * 1000, (50, 1))
+            _wait_received(hub, "n", 2)
+        with contextlib.suppress(OSError):
+            full.close()

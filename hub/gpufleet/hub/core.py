@@ -346,9 +346,16 @@ class Core:
             self._note_health_events(node, batch)
             self.count_xids(batch.events)
         if self._journal is not None:
-            line = {"node": node.name, "epoch": batch.position.epoch, "seq": batch.position.seq}
-            self._journal.write(json.dumps({**line, "count": count}) + "\n")
-            self._journal.flush()
+            self._write_journal(self._journal, node.name, batch.position, count)
+
+    def _write_journal(self, journal: TextIO, node: str, at: Position, count: int) -> None:
+        line = {"node": node, "epoch": at.epoch, "seq": at.seq, "count": count}
+        try:
+            journal.write(json.dumps(line) + "\n")
+            journal.flush()
+        except OSError as error:  # a full disk: the records themselves are well
+            self._journal = None
+            _log.error("the journal cannot be written and ends here: %s", error.strerror)
 
     def _note_health_events(self, node: Node, batch: EventBatch) -> None:
         for event in batch.events:

@@ -175,7 +175,7 @@ class Session:
             case "details":
                 self._details(message.details)
             case "result":
-                self.core.on_demand.answered(message.result)
+                self.core.on_demand.answered(self.node.name, message.result)
             case "hello":
                 raise WireError("A second hello came on one stream.")
             case None:
