@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import orjson
+import pytest
 
 from support.everything import Samples, everything_in
 from support.processes import free_port, get, start, wait_for
@@ -160,6 +161,7 @@ def _torment(stage: Stage, dice: random.Random) -> list[str]:
     return done
 
 
+@pytest.mark.timeout(SECONDS + 240)
 def test_every_owed_tick_is_stored_exactly_once_whatever_is_killed_or_cut(tmp_path: Path) -> None:
     dice = random.Random(SEED)
     print(f"GPUFLEET_CHAOS_SEED={SEED}")
