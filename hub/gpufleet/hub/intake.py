@@ -317,6 +317,8 @@ class Session:
 
     def _accept(self, batch: SampleBatch | EventBatch, count: int) -> None:
         self._asked_after = None
+        if not self.log.pending:
+            self.log.waiting_since = self.core.mono()
         self.log.add(batch)
         self.log.last_receipt_ms = self.core.now()
         self.core.received(self.node, batch, count)

@@ -114,6 +114,8 @@ class NodeLog:
     urgent: bool = False
     flushing: bool = False
     last_receipt_ms: int = 0
+    waiting_since: int = 0
+    """Since when, by the monotonic clock in ms, what is pending waits (or a little less)."""
     foreign_metrics: set[int] = field(default_factory=set)
     """Ids beside the catalogue's that its layouts named."""
 
