@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,28 @@ from gpufleet.agent.doctor import Level, Machine
 from gpufleet.agent.doctor_access import container, devices, kernel_log, state_folder
 from gpufleet.agent.doctor_tools import dcgm, nvidia_smi
 
-not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+NOBODY = 65_534
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that everybody can look into (pytest's own are closed to others)."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As a user who is not root: root may read and write everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def device_files(root: Path, *names: str) -> None:
@@ -35,11 +59,12 @@ def test_device_files_that_can_be_opened_are_counted(tmp_path: Path) -> None:
     )
 
 
-@not_root
-def test_device_files_that_are_closed_are_named(tmp_path: Path) -> None:
-    device_files(tmp_path, "nvidiactl", "nvidia0")
-    (tmp_path / "dev/nvidia0").chmod(0o000)
-    (finding,) = devices(Machine(tmp_path, {}))
+def test_device_files_that_are_closed_are_named(folder: Path) -> None:
+    device_files(folder, "nvidiactl", "nvidia0")
+    (folder / "dev/nvidiactl").chmod(0o666)
+    (folder / "dev/nvidia0").chmod(0o000)
+    with unprivileged():
+        (finding,) = devices(Machine(folder, {}))
     assert finding.level is Level.ERROR
     assert "/dev/nvidia0" in finding.sentence
 
@@ -79,10 +104,10 @@ def test_the_state_folder_is_tried_by_writing_and_left_as_it_was(tmp_path: Path)
     assert "--state-dir" in wrong.mend
 
 
-@not_root
-def test_a_state_folder_that_may_not_be_written_is_an_error(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    (finding,) = state_folder(tmp_path / "state")
+def test_a_state_folder_that_may_not_be_written_is_an_error(folder: Path) -> None:
+    folder.chmod(0o555)
+    with unprivileged():
+        (finding,) = state_folder(folder / "state")
     assert finding.level is Level.ERROR
     assert "permission denied" in finding.sentence
 

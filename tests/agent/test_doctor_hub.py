@@ -48,7 +48,7 @@ def test_a_hub_that_answers_is_fine_and_learns_of_no_node(tmp_path: Path) -> Non
         (finding,) = hub(f"127.0.0.1:{there.port}", 20)
         assert (finding.level, finding.sentence) == (Level.OK, "A gpufleet hub answers.")
         assert there.call(there.core.snapshot).nodes == {}
-        assert there.core.sessions == {}
+        assert there.core.streams == {}
 
 
 def test_a_port_that_nobody_holds_is_an_error() -> None:

@@ -108,3 +108,15 @@ def test_a_position_the_hub_already_knows_is_outrun(bench: Bench) -> None:
     assert not recorder.outrun(Position(5000, 1), 6000)
     assert recorder.outrun(Position(9000, 4), 6000)
     assert recorder.position == Position(9001, 1)
+
+
+def test_a_journal_on_a_full_disk_is_said_and_neither_a_tick_nor_the_end_fails(
+    bench: Bench,
+) -> None:
+    journal = Journal(Path("/dev/full"), "n1")
+    recorder = Recorder(bench.backlog, journal, bench.said.append)
+    recorder.begin_epoch(1)
+    recorder.tick(1000, [A], {"a": {1: 0}})
+    recorder.close()
+    assert bench.said == ["The journal cannot be written: No space left on device."] * 2
+    assert bench.backlog.counts().ticks == 1

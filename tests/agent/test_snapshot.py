@@ -44,7 +44,7 @@ def test_a_faulty_gpu_has_its_fault_and_no_values() -> None:
         "570.1",
     )
     assert a["fault"] is None
-    assert b["fault"] == {"state": "lost", "sentence": "GPU is lost."}
+    assert b["fault"] == {"state": "lost", "since": None, "sentence": "GPU is lost."}
     assert set(b["dynamic"].values()) == {None, 3}
     assert (b["health"]["level"], b["health"]["status"]) == (3, "critical")
 
@@ -54,6 +54,7 @@ def test_a_process_has_what_is_known_of_it() -> None:
     collector.listed["a"] = (Process("a", 7, "C", user="me", utilization_permille=125),)
     (gpu,) = take(collector, "n1", SystemClock())["gpus"]
     (process,) = gpu["processes"]
+    assert process["gpu"] == "a"
     assert (process["pid"], process["user"], process["utilization_ratio"]) == (7, "me", 0.125)
     assert process["memory_bytes"] is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -101,6 +102,42 @@ def test_colour_is_there_only_where_it_is_wanted() -> None:
     assert "\x1b[31;1m1 critical\x1b[0m" in demo_screen.row("12:00:05", fleet, Pen(colour=True))
 
 
+def columns(text: str) -> int:
+    return max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()))
+
+
+def test_a_row_of_a_large_and_sick_fleet_fits_into_80_columns() -> None:
+    gpus = [
+        gpu(f"node-{n}", i, temperature_celsius=88, power_watts=700, utilization_ratio=1.0)
+        for n in range(1, 33)
+        for i in range(16)
+    ]
+    levels = [1] * 8 + [2, 3]
+    sick = [{**g, "health": level} for g, level in zip(gpus, levels, strict=False)]
+    line = demo_screen.row("12:00:05", look(*sick, *gpus[10:]), Pen(colour=True, width=80))
+    assert columns(line) <= 80
+    assert line.split("1m")[-1] == "1 crit\x1b[0m"
+    assert re.sub(r"\x1b\[[0-9;]*m", "", line).endswith(" 8 caut 1 warn 1 crit")
+    wide = demo_screen.row("12:00:05", look(*sick, *gpus[10:]), Pen(colour=False, width=120))
+    assert wide.endswith("8 caution, 1 warning, 1 critical")
+
+
+def test_a_long_sentence_is_broken_between_words_and_goes_on_under_its_beginning() -> None:
+    pen = Pen(colour=True, width=30)
+    text = f"12:00:05  ▸ a GPU 0  {pen.paint('caution', '33')}: GPU temperature 84 °C is too near"
+    assert columns(pen.wrap(text, 12)) <= 30
+    assert [line.strip() for line in pen.wrap(text, 12).splitlines()] == [
+        f"12:00:05  ▸ a GPU 0  {pen.paint('caution', '33')}:",
+        "GPU temperature 84",
+        "°C is too near",
+    ]
+    assert pen.wrap("  short", 4) == "  short"
+
+
+def test_a_word_longer_than_the_line_stays_whole() -> None:
+    assert Pen(colour=False, width=5).wrap("a abcdefgh b", 1) == "a\n abcdefgh\n b"
+
+
 PLAN = Plan(
     nodes=demo_plan.nodes(3, 8, real=None),
     hours=6,
@@ -124,6 +161,13 @@ def test_the_first_screen_says_what_runs_and_what_to_try() -> None:
     assert "node-1 GPU 0 overheats" in text
     assert "node-3 GPU 2 falls off the bus" in text
     assert max(len(line) for line in text.splitlines() if "curl" not in line) <= 80
+
+
+def test_in_a_narrow_terminal_every_command_that_does_not_fit_has_its_own_line() -> None:
+    text = demo_screen.start_screen(PLAN, FLEET, 3.2, "/tmp/x", Pen(colour=False, width=80))
+    commands = [line for line in text.splitlines() if "curl" in line]
+    assert all(len(line) <= 80 or line.startswith("curl ") for line in commands)
+    assert "  one GPU" in text
 
 
 @pytest.mark.parametrize(

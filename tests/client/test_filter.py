@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -81,6 +82,7 @@ def passes(text: str) -> bool:
         "throttle=sw_power_cap",
         "throttle~=thermal",
         "memory_used_bytes>10Gi and memory_used_bytes<12Gi",
+        "memory_used_bytes>10GiB and memory_used_bytes<12GB",
         "memory_used_bytes>11G",
         "power>-5 and power<+1e3",
         "temp>90 and temp>90 or index=3",
@@ -141,6 +143,8 @@ def test_a_row_fails_a_filter_that_does_not_describe_it(text: str) -> None:
         ("missing(8", 10, "expected ) for the ( at character 8"),
         ("missing()", 9, "expected a field name in missing()"),
         ("temp>85 & ~x", 11, "'~' is not understood here"),
+        ("name~h100", 5, "'~' is not understood here; write ~= for contains."),
+        ("power>300W", 7, "power_watts is a number, not '300W'; write 300 without a unit."),
     ],
 )
 def test_an_error_is_one_sentence_with_the_place(text: str, position: int, part: str) -> None:
@@ -150,6 +154,7 @@ def test_an_error_is_one_sentence_with_the_place(text: str, position: int, part:
     assert str(error.value).startswith(f"Filter, character {position}: ")
     assert part in str(error.value)
     assert "\n" not in str(error.value)
+    assert re.search(r"[^.?][.?]$", str(error.value)), "one full stop or question mark"
 
 
 def test_and_binds_stronger_than_or_and_not_strongest() -> None:

@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import orjson
 import pytest
 
-from support.everything import Samples, everything_in
+from support.everything import everything_at
+from support.owed import caught_up, compare
+from support.postgres_cluster import Cluster
 from support.processes import free_port, get, start, wait_for
 from support.tcp_proxy import TcpProxy
 
@@ -34,8 +35,9 @@ MORTAL = ("m0", "m1", "m2")
 class Stage:
     """A hub and six agents, each of which can be killed and started again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: str) -> None:
         self.home = home
+        self.database = database
         self.http_port, self.grpc_port = free_port(), free_port()
         self.proxies = {n: TcpProxy(("127.0.0.1", self.grpc_port)) for n in STEADY + MORTAL}
         self.hub: subprocess.Popen[bytes] | None = None
@@ -47,7 +49,7 @@ class Stage:
     def start_hub(self) -> None:
         self.hubs += 1
         self.hub = start(
-            *("hub", "serve", "--data-dir", str(self.home / "hub")),
+            *("hub", "serve", "--database", self.database),
             *("--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port)),
             *("--journal", str(self.home / f"hub-{self.hubs}.jsonl")),
             log=self.home / "hub.log",
@@ -92,45 +94,25 @@ class Stage:
             proxy.__exit__(None, None, None)
 
 
-def _journal(path: Path) -> tuple[Samples, dict[tuple[str, int], tuple[int, int]]]:
-    """What an agent took, and the (epoch, seq) of each."""
-    samples: Samples = {}
-    places: dict[tuple[str, int], tuple[int, int]] = {}
-    for line in path.read_bytes().splitlines():
-        try:
-            entry = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue  # the agent was killed in the middle of its last line
-        for subject, values in entry.get("samples", {}).items():
-            key = (subject, entry["tick"])
-            assert key not in samples, f"{key} was taken twice"
-            samples[key] = {int(k): v for k, v in values.items()}
-            places[key] = (entry["epoch"], entry["seq"])
-    return samples, places
-
-
-def _received(home: Path) -> dict[tuple[str, int], list[tuple[int, int, int]]]:
-    """(node, epoch) → (first seq, last seq, which hub) of every batch that a hub received."""
-    result: dict[tuple[str, int], list[tuple[int, int, int]]] = defaultdict(list)
-    for path in home.glob("hub-*.jsonl"):
-        number = int(path.stem.removeprefix("hub-"))
-        for line in path.read_bytes().splitlines():
-            try:
-                e = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
-            result[(e["node"], e["epoch"])].append((e["seq"] - e["count"] + 1, e["seq"], number))
-    return result
-
-
-def _torment(stage: Stage, dice: random.Random) -> list[str]:
-    """Random faults for SECONDS; returns what was done."""
+def _torment(
+    stage: Stage, dice: random.Random, seconds: float, server: Cluster | None = None
+) -> list[str]:
+    """Random faults for so long; returns what was done. A server is killed at least once."""
     done = []
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        time.sleep(dice.uniform(0.3, min(5.0, SECONDS / 10)))
-        action = dice.choice(["hub", "agent", "agent", "cut", "cut", "freeze", "lock"])
-        if action == "hub":
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or (server and "database" not in done):
+        time.sleep(dice.uniform(0.3, min(5.0, seconds / 10)))
+        action = dice.choice(["hub", "agent", "agent", "cut", "cut", "freeze", "database"])
+        if action == "database" and server is None:
+            action = "lock"
+        elif server is not None and "database" not in done:
+            action = "database"
+        if action == "database":
+            assert server is not None
+            server.stop("immediate")
+            time.sleep(dice.choice([0.0, 1.0, 4.0]))
+            server.start()
+        elif action == "hub":
             stage.kill_hub()
             time.sleep(dice.choice([0.0, 1.0, 4.0]))
             stage.start_hub()
@@ -163,19 +145,33 @@ def _torment(stage: Stage, dice: random.Random) -> list[str]:
 
 @pytest.mark.timeout(SECONDS + 240)
 def test_every_owed_tick_is_stored_exactly_once_whatever_is_killed_or_cut(tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    _crash(Stage(tmp_path, f"sqlite:///{tmp_path / 'hub' / 'gpufleet.db'}"), SECONDS)
+
+
+def test_the_same_on_postgresql_whose_server_is_killed_as_well(
+    tmp_path: Path, postgres_url: str, postgres: Cluster
+) -> None:
+    _crash(Stage(tmp_path, postgres_url), SECONDS / 3, postgres)
+
+
+def _crash(stage: Stage, seconds: float, server: Cluster | None = None) -> None:
     dice = random.Random(SEED)
     print(f"GPUFLEET_CHAOS_SEED={SEED}")
-    stage = Stage(tmp_path)
     try:
         stage.start_hub()
         for node in STEADY + MORTAL:
             stage.start_agent(node)
         wait_for(lambda: _nodes_up(stage) == 6, 60, "six nodes up")
-        done = _torment(stage, dice)
+        done = _torment(stage, dice, seconds, server)
         until = time.time_ns() // 1_000_000
         # Everything runs again for a while: what is owed arrives.
         wait_for(lambda: _nodes_up(stage) == 6, 90, "six nodes up after the torment")
-        wait_for(lambda: _caught_up(stage, until), 60, "every journalled tick received")
+        wait_for(
+            lambda: caught_up(stage.home, STEADY + MORTAL, stage.hubs, until),
+            60,
+            "every journalled tick received",
+        )
         assert stage.hub is not None
         stage.hub.send_signal(signal.SIGTERM)
         assert stage.hub.wait(60) == 0
@@ -183,7 +179,20 @@ def test_every_owed_tick_is_stored_exactly_once_whatever_is_killed_or_cut(tmp_pa
             process.send_signal(signal.SIGTERM)
         for process in stage.agents.values():
             assert process.wait(30) == 0
-        _compare(stage, until, done)
+        stored = everything_at(stage.database)
+        died = compare(
+            stored,
+            stage.home,
+            STEADY + MORTAL,
+            until,
+            mortal=MORTAL,
+            killed_hubs=stage.killed_hubs,
+        )
+        print(
+            f"{len(done)} faults ({stage.hubs - 1} hub kills, {done.count('database')} of the"
+            f" database, {sum(len(k) for k in stage.kills.values())} agent kills): {len(stored)}"
+            f" samples stored, {died} taken by an agent that died with them, not owed"
+        )
     finally:
         stage.close()
 
@@ -191,46 +200,3 @@ def test_every_owed_tick_is_stored_exactly_once_whatever_is_killed_or_cut(tmp_pa
 def _nodes_up(stage: Stage) -> int:
     status, body = get(stage.http_port, "/api/v1/fleet")
     return body["nodes"]["up"] if status == 200 else 0
-
-
-def _caught_up(stage: Stage, until: int) -> bool:
-    """Every steady node's records up to ``until`` came to the hub that runs now."""
-    received = _received(stage.home)
-    for node in STEADY + MORTAL:
-        _, places = _journal(stage.home / f"{node}.jsonl")
-        newest = max(place for (_, tick), place in places.items() if tick <= until)
-        live = [last for _, last, n in received[(node, newest[0])] if n == stage.hubs]
-        if not live or max(live) < newest[1]:
-            return False
-    return True
-
-
-def _compare(stage: Stage, until: int, done: list[str]) -> None:
-    stored = everything_in(stage.home / "hub" / "gpufleet.db")
-    received = _received(stage.home)
-    taken_by_all: Samples = {}
-    lost_with_their_agent = 0
-    for node in STEADY + MORTAL:
-        taken, places = _journal(stage.home / f"{node}.jsonl")
-        taken_by_all |= taken
-        for key, values in taken.items():
-            if key[1] > until:
-                continue
-            if key in stored:
-                assert stored[key] == values, f"{node} {key}: the stored values are not those taken"
-                continue
-            epoch, seq = places[key]
-            holders = [
-                number for first, last, number in received[(node, epoch)] if first <= seq <= last
-            ]
-            assert node in MORTAL, f"{node} {key} is owed and not stored (received by {holders})"
-            assert set(holders) <= stage.killed_hubs, f"{node} {key} was received, and lost"
-            lost_with_their_agent += 1
-    invented = set(stored) - set(taken_by_all)
-    assert not invented, f"stored, but nobody took them: {sorted(invented)[:5]}"
-    print(
-        f"{len(done)} faults ({stage.hubs - 1} hub kills,"
-        f" {sum(action.startswith('lock') for action in done)} locks,"
-        f" {sum(len(k) for k in stage.kills.values())} agent kills): {len(stored)} samples stored,"
-        f" {lost_with_their_agent} taken by an agent that died with them, not owed"
-    )

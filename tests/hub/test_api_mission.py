@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from gpufleet.agent.clock import SystemClock
+from gpufleet.agent.model import Fault, FaultState, Process
+from gpufleet.agent.snapshot import take
+from gpufleet.hub.api import schemas
 from support.fleet_builder import FleetBuilder, PublishedHub
 from support.http_client import ask, document, problem
+from support.scripted_collector import ScriptedCollector
 
 
 def hub() -> PublishedHub:
@@ -87,6 +92,20 @@ def test_the_metric_endpoint_is_the_gpus_part_of_the_exposition() -> None:
     assert "gpufleet_node_" not in part.text
     assert "gpufleet_hub_" not in part.text
     assert 'node="a"' not in ask(hub(), "/gpu/metric?node=b").text
+
+
+def test_a_snapshot_of_the_agent_has_the_schema_of_the_hubs_document() -> None:
+    collector = ScriptedCollector("a")
+    collector.listed["a"] = (Process("a", 7, "C"),)
+    collector.faults["a"] = Fault(FaultState.LOST, "GPU is lost.", 15)
+    (gpu,) = take(collector, "n1", SystemClock())["gpus"]
+    only_live = {"node", "method", "stale", "sample_time"}
+    assert set(gpu) == set(schemas.GpuDocument.model_fields) - only_live
+    assert set(gpu["dynamic"]) == set(schemas.GpuMetrics.model_fields)
+    assert set(gpu["health"]) == set(schemas.Health.model_fields)
+    assert set(gpu["fault"]) == set(schemas.Fault.model_fields)
+    (process,) = gpu["processes"]
+    assert set(process) == set(schemas.Process.model_fields)
 
 
 def asked_hub() -> PublishedHub:

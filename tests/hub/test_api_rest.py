@@ -185,12 +185,13 @@ def test_a_hub_that_is_not_ready_says_so_and_is_still_alive() -> None:
         ("/api/v1/gpus?fields=utl", 400, "did you mean 'util'?"),
         ("/api/v1/gpus?fields=" + ",".join(f"label.a{i}" for i in range(300)), 400, "at most 200"),
         ("/api/v1/gpus?cursor=zzz", 400, "not one that this hub gave"),
-        ("/api/v1/gpus?limit=0", 422, "limit: "),
-        ("/api/v1/gpus?limit=10001", 422, "limit: "),
-        ("/api/v1/gpus?limit=many", 422, "limit: "),
+        ("/api/v1/gpus?limit=0", 422, "limit must be greater than or equal to 1, not '0'."),
+        ("/api/v1/gpus?limit=10001", 422, "limit must be less than or equal to 10000, not"),
+        ("/api/v1/gpus?limit=many", 422, "limit must be a valid integer, not 'many'."),
         ("/api/v1/gpus?filter=" + "x" * 2001, 422, "filter: "),
         ("/api/v1/gpus?" + "x" * 9000, 414, "longer than 8000 bytes"),
         ("/api/v1/gpus?filtre=temp>85", 422, "did you mean 'filter'?"),
+        ("/api/v1/gpus?filter=temp>1&filter=temp>2", 422, "filter is given 2 times; give it once"),
         ("/api/v1/fleet?verbose=1", 422, "There is no parameter 'verbose' here"),
         ("/api/v1/gpus/GPU-dgx-01-9", 404, "did you mean 'GPU-dgx-01-"),
         ("/api/v1/gpus/x", 404, "/gpu/list names every GPU"),
@@ -202,6 +203,11 @@ def test_a_hub_that_is_not_ready_says_so_and_is_still_alive() -> None:
 )
 def test_bad_input_is_answered_with_a_sentence(path: str, status: int, part: str) -> None:
     assert part in problem(small_fleet(), path, status)
+
+
+def test_an_answer_ends_its_line_for_whoever_reads_it_in_a_terminal() -> None:
+    for found in ask(small_fleet(), "/api/v1/fleet", "/gpu/list", "/healthz", "/api/v1/nix"):
+        assert found.content.endswith(b"}\n")
 
 
 def test_a_filters_problem_tells_the_position() -> None:

@@ -117,7 +117,8 @@ def test_streams_are_bounded_and_a_place_is_free_again_after_a_reader_went() -> 
             httpx.AsyncClient(base_url=base, timeout=DEADLINE) as client,
         ):
             async with client.stream("GET", "/api/v1/stream") as response:
-                await anext(events(response))
+                reading = events(response)  # kept: one that is collected closes its response
+                await anext(reading)
                 refused = await client.get("/api/v1/stream")
                 assert refused.status_code == 503
                 assert refused.headers["retry-after"] == "10"
@@ -189,12 +190,13 @@ def test_a_slow_reader_skips_versions_and_gets_the_newest() -> None:
             for version in range(3, 40):
                 hub.publish(small_fleet(version, version).snapshot())
                 await asyncio.sleep(0)
-            newest = await reader.take_event()
-            if newest["version"] == 3:  # this one may have been under way already
-                mirror.apply(newest)
+            frames = 0
+            newest = reader_is_busy_with
+            while newest["version"] != 39:  # on a busy machine one may be made in between
                 newest = await reader.take_event()
-            assert newest["version"] == 39
-            mirror.apply(newest)
+                mirror.apply(newest)
+                frames += 1
+            assert frames <= 5, "37 versions are not 37 frames"
             assert mirror.rows[0] == {"uuid": "GPU-n-0", "temperature_celsius": 39}
             reader.gone.set()
 
@@ -260,9 +262,9 @@ def test_many_readers_of_one_question_share_its_frames() -> None:
     [
         ("filter=tempp>1", 400, "did you mean 'temp'?"),
         ("sort=x", 400, "there is no field 'x'"),
-        ("interval=0.1", 422, "interval: "),
-        ("interval=nan", 422, "interval: "),
-        ("limit=0", 422, "limit: "),
+        ("interval=0.1", 422, "interval must be"),
+        ("interval=nan", 422, "interval must be"),
+        ("limit=0", 422, "limit must be"),
         ("cursor=x", 422, "There is no parameter 'cursor'"),
     ],
 )

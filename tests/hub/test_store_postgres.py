@@ -51,7 +51,7 @@ def test_a_database_that_nobody_migrated_is_refused_with_the_command(postgres: C
         open_database(postgres.url("postgres"))
 
 
-def test_a_frozen_server_fails_a_read_a_write_and_a_commit_in_time(
+def test_a_frozen_server_fails_a_commit_and_a_new_connection_in_time(
     postgres_url: str, frozen_later: Cluster
 ) -> None:
     with opened(postgres_url, 0.5) as database:
@@ -62,8 +62,6 @@ def test_a_frozen_server_fails_a_read_a_write_and_a_commit_in_time(
             frozen_later.freeze()
         with pytest.raises(StoreFailed, match="cannot read"):
             database.instance()
-        with pytest.raises(StoreFailed, match="cannot write to"):
-            flush(database, minutes(7, [HOUR]))
         assert time.monotonic() - began < 60  # for ever without deadlines
         frozen_later.wake()
         flush(database, minutes(7, [HOUR]))

@@ -27,6 +27,7 @@ from gpufleet.hub.store.retention import (
 )
 from gpufleet.hub.store.tables import HOUR_MS, events, hours, samples
 from gpufleet.hub.store.tables import minutes as minutes_table
+from gpufleet.hub.store.upkeep import Upkeep
 from gpufleet.hub.store.write import EventRow
 from support.stored import HOUR, flush, minutes, temporary_database
 
@@ -153,8 +154,8 @@ def test_a_bound_that_is_too_small_is_told_once_and_spares_the_running_hour(
 def test_a_sqlite_file_shrinks_and_keeps_some_free_pages(tmp_path: Path) -> None:
     with temporary_database(tmp_path) as database:
         (gpu,) = gpus(database)
-        for hour in range(40):
-            flush(database, [noise(gpu, hour, 400_000)])
+        for hour in range(20):
+            flush(database, [noise(gpu, hour, 500_000)])
         file = tmp_path / "gpufleet.db"
 
         def size() -> int:
@@ -164,11 +165,22 @@ def test_a_sqlite_file_shrinks_and_keeps_some_free_pages(tmp_path: Path) -> None
 
         before = size()
         sweep(Sweeper(database, Retention()), HOUR + 20 * DAY_MS)
-        assert size() < before - 10_000_000
+        assert size() < before - 5_000_000
         with database.reading() as connection:
             free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
         assert free == 1000
+
+
+def test_the_hubs_turn_merges_and_forgets(database: Database) -> None:
+    (gpu,) = gpus(database)
+    now = HOUR + 16 * DAY_MS
+    flush(database, [*minutes(gpu, [HOUR]), *minutes(gpu, [HOUR + 10 * DAY_MS])])
+    upkeep = Upkeep(database, Retention())
+    for _ in range(20):
+        upkeep.turn(now)
+    assert starts(database, samples) == [HOUR + 10 * DAY_MS]
+    assert starts(database, hours) == [HOUR, HOUR + 10 * DAY_MS]
 
 
 class Broken(Database):

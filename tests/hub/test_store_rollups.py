@@ -141,7 +141,7 @@ SECONDS = st.integers(0, 3 * 60 - 1).map(lambda n: n * 60 + n % 7) | st.integers
     merges=st.sets(st.integers(0, 5)),
     twice=st.sets(st.integers(0, 5)),
 )
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_are_what_numpy_says_in_whatever_order_samples_come(
     database: Database, batches: list[list[int]], merges: set[int], twice: set[int]
 ) -> None:
@@ -197,6 +197,19 @@ def test_a_subject_without_such_metrics_has_no_rows(database: Database) -> None:
     flush(database, minute_chunks([7], np.array([HOUR]), np.array([[4]]), None, None, [[200]]))
     assert rows(database, minutes) == {}
     assert len(spans(database)) == 1
+
+
+def test_absurd_values_and_ticks_of_a_hostile_agent_are_written_like_others(
+    database: Database,
+) -> None:
+    ticks = HOUR + np.arange(50_000)
+    edges = np.array([-(1 << 63), (1 << 63) - 1])
+    values = np.tile(np.resize(edges, (50_000, 1)), (1, len(IDS) + 1))
+    flush(database, minute_chunks([7], ticks, values, None, None, [[*IDS, 31]]))
+    assert rows(database, minutes)[HOUR]["n"] == 50_000
+    while merge_some(database, LATER):
+        pass
+    assert rows(database, hours)[HOUR]["n"] == 50_000
 
 
 def test_subjects_of_a_node_are_summarised_apart() -> None:

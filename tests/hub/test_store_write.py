@@ -149,7 +149,7 @@ def test_more_subjects_than_one_statement_takes(database: Database) -> None:
     twice=st.sets(st.integers(0, 5)),
 )
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_whatever_order_and_repetition_every_tick_is_there_once(
     database: Database, batches: list[list[int]], merges: set[int], twice: set[int]

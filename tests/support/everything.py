@@ -17,8 +17,13 @@ Samples = dict[tuple[str, int], dict[int, int]]
 
 def everything_in(file: Path) -> Samples:
     """What is in an SQLite file; an AssertionError if a tick of a subject is there twice."""
+    return everything_at(f"sqlite:///{file}")
+
+
+def everything_at(url: str) -> Samples:
+    """The same of a database by URL."""
     found: Samples = {}
-    database = open_database(f"sqlite:///{file}")
+    database = open_database(url)
     try:
         with database.reading() as connection:
             subjects = {s.id: f"{s.kind}/{s.key}" for s in registry.load_subjects(connection)}

@@ -98,12 +98,15 @@ class Cluster:
 
     def freeze(self) -> None:
         """No process of it runs until ``wake``; its kernel goes on answering."""
-        for pid in self.processes():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def wake(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         for pid in self.processes():
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # a session that ended meanwhile
+                os.kill(pid, number)
 
     def execute(self, *statements: str, database: str = "postgres") -> None:
         """Statements in no transaction."""

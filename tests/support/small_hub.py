@@ -38,7 +38,7 @@ class SmallHub:
     async def _start(self) -> Any:
         self.core = Core(Registrar(self.database, self._writer))
         self.flusher = Flusher(self.core, self.database, self._writer)
-        server = ingest.server(self.core, "test")
+        server = ingest.server(ingest.Telemetry(self.core, "test"))
         self.port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return server

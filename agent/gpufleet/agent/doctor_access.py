@@ -31,7 +31,10 @@ def devices(machine: Machine) -> Sequence[Finding]:
         else:
             mend = "Run nvidia-modprobe, or nvidia-smi once as root, to make it."
         return [Finding(check, Level.ERROR, "/dev/nvidiactl is not there.", mend)]
-    closed = [f.name for f in (control, *there) if not os.access(f, os.R_OK | os.W_OK)]
+    wanted, effective = os.R_OK | os.W_OK, os.access in os.supports_effective_ids
+    closed = [
+        f.name for f in (control, *there) if not os.access(f, wanted, effective_ids=effective)
+    ]
     if closed:
         names = ", ".join(f"/dev/{name}" for name in closed)
         sentence = f"This user may not read and write {names}."

@@ -83,7 +83,10 @@ class Recorder:
     def close(self) -> None:
         """Close the journal."""
         if self._journal is not None:
-            self._journal.close()
+            try:
+                self._journal.close()
+            except OSError as error:
+                self._on_trouble(f"The journal cannot be written: {error.strerror}.")
 
     def _enter(self, epoch: int) -> None:
         self._epoch = epoch

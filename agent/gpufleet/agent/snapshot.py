@@ -117,8 +117,9 @@ def _subject(subject: Subject, reading: Reading | None, time_ms: int) -> dict[st
     }
 
 
-def _fault(state: str, sentence: str) -> dict[str, str]:
-    return {"state": state, "sentence": sentence}
+def _fault(state: str, sentence: str) -> dict[str, str | None]:
+    """As a hub tells it; a single look does not know since when."""
+    return {"state": state, "since": None, "sentence": sentence}
 
 
 def _in_base_units(subject: Subject, raw: Mapping[int, int]) -> dict[str, float | int]:
@@ -150,6 +151,7 @@ def _dynamic(
 def _process(process: Process) -> dict[str, Any]:
     permille = process.utilization_permille
     return {
+        "gpu": process.subject_key,
         "pid": process.pid,
         "type": process.type,
         "start_time": None if process.start_ms is None else _rfc3339(process.start_ms),

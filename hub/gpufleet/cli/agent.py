@@ -64,7 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--method", metavar="METHOD", help="nvml, bash, sim or auto (auto)")
     add("--interval", metavar="SECONDS", help="1, 2, 5, 10, 15, 30 or 60 (1)")
     add("--slow-interval", metavar="SECONDS", help="for fields that change rarely (30)")
-    add("--state-dir", metavar="DIR", help="for what the hub has not acknowledged")
+    add(
+        "--state-dir",
+        metavar="DIR",
+        help="for what the hub has not acknowledged (/var/lib/gpufleet/agent for root, else "
+        "~/.local/state/gpufleet/agent)",
+    )
     add("--journal", metavar="FILE", help="record every sample taken as JSON lines, for tests")
     add("--label", action="append", metavar="KEY=VALUE", help="a label of this node, can repeat")
     add_simulation(run_it)
@@ -91,9 +96,10 @@ def add_doctor(actions: Any) -> None:
 
 def add_simulation(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of method sim."""
+    scenario = "sim: what goes wrong (nothing): demo, overheat, xid79 and others, see docs/sim.md"
     parser.add_argument("--gpus", metavar="N", help="sim: number of GPUs (3)")
     parser.add_argument("--seed", metavar="N", help="sim: another seed, other GPUs (1)")
-    parser.add_argument("--scenario", metavar="NAME", help="sim: what goes wrong (nothing)")
+    parser.add_argument("--scenario", metavar="NAME", help=scenario)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,7 +17,6 @@ from pathlib import Path
 from gpufleet.cli import children, demo_plan, demo_screen
 from gpufleet.cli.demo_plan import Plan
 from gpufleet.cli.demo_run import GPUFLEET, Demo, DemoFailed, Ended, clean_environment
-from gpufleet.cli.demo_screen import Pen
 
 HOST = "127.0.0.1"
 GPU_PROBE_SECONDS = 10.0
@@ -134,15 +133,14 @@ def _run_in(folder: Path, args: argparse.Namespace) -> None:
     nodes = demo_plan.nodes(args.nodes, args.gpus, real)
     plan = Plan(nodes, args.hours, HOST, args.http_port, args.grpc_port)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    pen = Pen(colour and os.environ.get("TERM") != "dumb")
-    demo = Demo(plan, folder, pen)
+    demo = Demo(plan, folder, colour and os.environ.get("TERM") != "dumb")
     started = time.monotonic()
     try:
         print("Starting the hub and the agents …", flush=True)
         demo.start_hub()
         first = demo.start_agents()
         took = time.monotonic() - started
-        print(demo_screen.start_screen(plan, first, took, str(folder), pen), flush=True)
+        print(demo_screen.start_screen(plan, first, took, str(folder), demo.pen), flush=True)
         demo.watch(first, args.duration)
     finally:
         demo.stop()

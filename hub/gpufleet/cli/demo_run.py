@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -73,9 +74,15 @@ class Demo:
 
     plan: Plan
     folder: Path
-    pen: Pen
+    colour: bool
     hub: Child | None = None
     agents: list[Child] = field(default_factory=list)
+
+    @property
+    def pen(self) -> Pen:
+        """For the terminal as wide as it is now; output to elsewhere keeps its long lines."""
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+        return Pen(self.colour, columns)
 
     def start_hub(self) -> None:
         """Writes hub.toml and waits until the hub is ready."""
@@ -172,7 +179,10 @@ class Demo:
             self._bury()
 
     def _say(self, line: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')}    {self.pen.paint('▸', '1')} {line}", flush=True)
+        pen = self.pen
+        first, *more = line.split("\n")
+        text = f"{time.strftime('%H:%M:%S')}  {pen.paint('▸', '1')} {first}"
+        print("\n".join([pen.wrap(text, 12), *more]), flush=True)
 
     def _bury(self) -> None:
         """Says which children died. Without the hub, or without any agent, there is no demo."""

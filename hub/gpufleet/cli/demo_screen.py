@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ FIELDS = (
 """What /api/v1/gpus is asked for."""
 
 LEVELS = ("healthy", "caution", "warning", "critical")
+SHORT = {"caution": "caut", "warning": "warn", "critical": "crit"}
+"""What is said where there is little room."""
 COLOURS = {"healthy": "32", "caution": "33", "warning": "33;1", "critical": "31;1", None: "2"}
 HEADER_EVERY = 20
 
@@ -72,15 +75,34 @@ def fleet(nodes: Sequence[Mapping[str, Any]], gpus: Sequence[Mapping[str, Any]])
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """Colours where the output is a terminal that wants them."""
+    """Colours where the output is a terminal that wants them, and how many columns there are."""
 
     colour: bool
+    width: int = 120
 
     def paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
 
+    def wrap(self, text: str, indent: int) -> str:
+        """The text no wider than the terminal, broken between words; what follows is indented."""
+        lines = [""]
+        for word in re.findall(" *[^ ]+", text):
+            if lines[-1] and _columns(lines[-1] + word) > self.width:
+                lines.append(" " * indent + word.lstrip())
+            else:
+                lines[-1] += word
+        return "\n".join(lines)
 
-HEADER = f"{'time':<10}{'nodes':>7}{'GPUs':>8}{'busy':>7}{'power':>11}   {'hottest':<28}health"
+
+def _columns(text: str) -> int:
+    """How many columns a text takes: its colours take none."""
+    return len(_COLOUR.sub("", text))
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+HEADER = f"{'time':<8}{'nodes':>6}{'GPUs':>8}{'busy':>6}{'power':>9}  {'hottest':<21}health"
 
 
 def _sum(values: Iterator[float | None]) -> float | None:
@@ -103,17 +125,23 @@ def row(clock: str, look: Fleet, pen: Pen) -> str:
         key=lambda g: g.temperature_celsius or 0.0,
         default=None,
     )
-    hottest = f"{hot.temperature_celsius:.0f} °C  {hot.place}" if hot else "-"
+    hottest = f"{hot.temperature_celsius:.0f} °C {hot.place}" if hot else "-"
     counts = {level: sum(g.level == level for g in look.gpus.values()) for level in LEVELS}
-    health = [pen.paint(f"{n} {level}", COLOURS[level]) for level, n in counts.items() if n]
     nodes = f"{sum(look.nodes.values())}/{len(look.nodes)}"
     gpus = f"{len(current)}/{len(look.gpus)}"
     share = f"{statistics.fmean(busy):.0%}" if busy else "-"
     power = _power(_sum(g.power_watts for g in current))
-    return (
-        f"{clock:<10}{nodes:>7}{gpus:>8}{share:>7}{power:>11}   {hottest:<28}"
-        f"{', '.join(health) or '-'}"
+    start = f"{clock:<8}{nodes:>6}{gpus:>8}{share:>6}{power:>9}  {hottest:<21}"
+    health = ", ".join(
+        pen.paint(f"{n} {level}", COLOURS[level]) for level, n in counts.items() if n
     )
+    if len(start) + _columns(health) > pen.width:
+        health = " ".join(
+            pen.paint(f"{counts[level]} {word}", COLOURS[level])
+            for level, word in SHORT.items()
+            if counts[level]
+        )
+    return start + (health or "-")
 
 
 def changes(before: Fleet, after: Fleet, pen: Pen) -> Iterator[str]:
@@ -134,6 +162,10 @@ def changes(before: Fleet, after: Fleet, pen: Pen) -> Iterator[str]:
             yield f"{gpu.place}  {old.level or 'new'} → {state}{': ' if reasons else ''}{reasons}"
 
 
+def _gpus(count: int, kind: str = "") -> str:
+    return f"{count} {kind}{'GPU' if count == 1 else 'GPUs'}"
+
+
 def _facts(plan: Plan, folder: str) -> Iterator[tuple[str, str]]:
     yield "hub", f"{plan.http}   (agents push to {plan.grpc})"
     agents = []
@@ -142,13 +174,22 @@ def _facts(plan: Plan, folder: str) -> Iterator[tuple[str, str]]:
     if plan.simulated:
         first, last = plan.simulated[0], plan.simulated[-1]
         names = first.name if first is last else f"{first.name} … {last.name}"
-        agents.append(f"{names}: {first.gpus} simulated GPUs each, a sample every second")
+        agents.append(
+            f"{names}: {_gpus(first.gpus or 0, 'simulated ')} each, a sample every second"
+        )
     yield from (("" if i else "agents", text) for i, text in enumerate(agents))
     if plan.hours and plan.simulated:
-        yield "history", f"{plan.hours:g} simulated hours at 10 s, sent first"
+        hours = "hour" if plan.hours == 1 else "hours"
+        yield "history", f"{plan.hours:g} simulated {hours} at 10 s, sent first"
     watch = [node.watch for node in plan.nodes if node.watch]
     yield from (("" if i else "watch", text) for i, text in enumerate(watch))
     yield "files", f"{folder}   (settings, logs, SQLite; removed at the end)"
+
+
+def _attempt(what: str, how: str, pen: Pen) -> str:
+    """Something to try; a long command gets a line of its own, so that it can be copied whole."""
+    line = f"  {what:<22}{pen.paint(how, '36')}"
+    return line if _columns(line) <= pen.width else f"  {what}\n{pen.paint(how, '36')}"
 
 
 def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen) -> str:
@@ -160,6 +201,10 @@ def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen)
     tries = [
         ("the fleet in numbers", f"curl {plan.http}/api/v1/fleet"),
         ("every GPU", f"curl {gpus}"),
+        (
+            "the free ones",
+            f"curl '{gpus}?filter=util<5+and+process_count=0&fields=node,index,name'",
+        ),
         ("the hot ones", f"curl '{gpus}?filter=temp>60&sort=-temp&fields=node,index,temp'"),
         ("one GPU", f"curl {plan.http}/gpu/{uuid}"),
         ("its past", f"curl '{gpus}/{uuid}/history?metric=temperature_celsius&start=-{past}h'"),
@@ -168,16 +213,16 @@ def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen)
         ("changes as they come", f"curl -N {plan.http}/api/v1/stream"),
         ("all of it, to click", f"{plan.http}/docs"),
     ]
-    title = f": {len(look.gpus)} GPUs answer after {seconds:.1f} s, on loopback only"
+    title = f": {_gpus(len(look.gpus))} answer after {seconds:.1f} s, on loopback only"
     lines = [
         "",
         pen.paint("gpufleet demo", "1") + title,
         "",
-        *(f"  {name:<9}{text}" for name, text in _facts(plan, folder)),
+        *(pen.wrap(f"  {name:<9}{text}", 11) for name, text in _facts(plan, folder)),
         "",
         pen.paint("Try", "1") + " in another terminal",
         "",
-        *(f"  {what:<22}{pen.paint(how, '36')}" for what, how in tries),
+        *(_attempt(what, how, pen) for what, how in tries),
         "",
         pen.paint("Ctrl-C", "1") + " ends everything.",
         "",

@@ -48,7 +48,12 @@ def _database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--database", metavar="URL", help="sqlite:///… or postgresql+psycopg://… (in the data dir)"
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="where the hub keeps its files")
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="where the hub keeps its files (/var/lib/gpufleet/hub for root, else "
+        "~/.local/share/gpufleet/hub)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

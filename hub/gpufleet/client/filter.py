@@ -199,7 +199,7 @@ def _comparison(named: Named, operator: Token, value: Token, position: int) -> C
     return Comparison(field, op, value.text, position)
 
 
-_NUMBER = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?)([kMGT]i?|%)?", re.ASCII)
+_NUMBER = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?)([kMGT]i?B?|%)?", re.ASCII)
 _FACTORS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"k": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -216,6 +216,8 @@ def _number(named: Named, value: Token) -> float:
             sentence = f"{field.name} is a number or one of {names}, not {value.text[:60]!r}{near}"
         else:
             sentence = f"{field.name} is a number, not {value.text[:60]!r}"
+            if begun := _NUMBER.match(value.text):
+                sentence += f"; write {begun[0]} without a unit"
         raise FilterError(sentence, value.position)
     suffix = match[2]
     if suffix == "%":
@@ -223,5 +225,5 @@ def _number(named: Named, value: Token) -> float:
             raise FilterError(f"% is for ratios, and {field.name} is none", value.position)
         return number / 100
     if suffix is not None:
-        number *= (_BINARY if suffix.endswith("i") else _FACTORS)[suffix[0]]
+        number *= (_BINARY if "i" in suffix else _FACTORS)[suffix[0]]
     return number / named.divisor

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from gpufleet.client.nearest import ended
+
 MAX_LENGTH = 2000
 """Characters of a filter."""
 
@@ -17,7 +19,7 @@ class FilterError(ValueError):
     """A filter that cannot be understood. ``position`` counts characters from 1."""
 
     def __init__(self, sentence: str, position: int) -> None:
-        super().__init__(f"Filter, character {position}: {sentence}.")
+        super().__init__(ended(f"Filter, character {position}: {sentence}"))
         self.position = position
 
 
@@ -79,7 +81,8 @@ def tokens(text: str) -> Iterator[Token]:
             yield Token(_WORDS.get(word.lower(), TokenKind.WORD), word, at + 1)
             at = end
         else:
-            raise FilterError(f"{char!r} is not understood here", at + 1)
+            hint = "; write ~= for contains" if char == "~" else ""
+            raise FilterError(f"{char!r} is not understood here{hint}", at + 1)
     yield Token(TokenKind.END, "", len(text) + 1)
 
 

@@ -12,6 +12,11 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near!r}?" if near else ""
 
 
+def ended(sentence: str) -> str:
+    """A sentence with its full stop, unless a hint's question mark ends it already."""
+    return sentence if sentence.endswith("?") else f"{sentence}."
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The nearest of the known names, ``None`` where none is near."""
     candidates = list(known)

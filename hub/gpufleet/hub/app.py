@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
@@ -16,21 +16,15 @@ from typing import Any, TextIO
 import uvicorn
 from sqlalchemy import make_url
 
-from gpufleet.hub import ingest, xids
-from gpufleet.hub.api.app import create_app
+from gpufleet.hub import ingest
 from gpufleet.hub.config import HubConfig
-from gpufleet.hub.core import Core
-from gpufleet.hub.flush import Flusher
-from gpufleet.hub.readers import Readers
-from gpufleet.hub.registrar import Registrar
+from gpufleet.hub.lease_keeper import Keeper
+from gpufleet.hub.standby import HttpFront, Standing, StreamFront, first
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.database import migrate as store_migrate
 from gpufleet.hub.store.errors import StoreError
-from gpufleet.hub.store.events import events_since
-from gpufleet.hub.store.health import load_histories
-from gpufleet.hub.store.write import EventRow
+from gpufleet.hub.turn import Turn
 
-PULSE_SECONDS = 0.25
 STOP_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
@@ -103,7 +97,7 @@ def _open(config: HubConfig) -> Database:
     try:
         if not config.database:
             config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return open_database(config.database_url)
+        return open_database(config.database_url, call_seconds=config.database_seconds)
     except OSError as error:
         raise CannotStart(
             f"The data directory {config.data_dir} cannot be made ({_reason(error)}):"
@@ -144,79 +138,75 @@ class _Server(uvicorn.Server):
 async def _run(
     config: HubConfig, database: Database, http_socket: socket.socket, journal: TextIO | None
 ) -> int:
-    stop = asyncio.Event()
+    stop, failed = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     name = package_version()
-    with (
-        ThreadPoolExecutor(1, "writer") as writer,
-        ThreadPoolExecutor(4, "reader") as reader,
-    ):
-        registrar = await loop.run_in_executor(writer, lambda: Registrar(database, writer))
-        core = Core(registrar, journal, await loop.run_in_executor(writer, _histories, database))
-        core.count_xids(await loop.run_in_executor(writer, _recent_xids, database, core.now()))
-        flusher = Flusher(core, database, writer)
-        grpc_server = ingest.server(core, name)
-        port = grpc_server.add_insecure_port(_address(config.listen, config.grpc_port))
-        readers = Readers(core, database, reader, name)
-        http = _Server(
-            uvicorn.Config(
-                create_app(readers),
-                log_config=None,  # its lines look like ours
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=2,
-                server_header=False,
-            )
+    keeper = Keeper(database)
+    state = Standing(keeper, stop)
+    http_front, stream_front = HttpFront(state.sentence), StreamFront(state.sentence)
+    grpc_server = ingest.server(stream_front)
+    port = grpc_server.add_insecure_port(_address(config.listen, config.grpc_port))
+    http = _Server(
+        uvicorn.Config(
+            http_front,
+            log_config=None,  # its lines look like ours
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            server_header=False,
         )
-        failed = asyncio.Event()
-        tasks = [
-            _watched(stop, failed, "http", http.serve(sockets=[http_socket])),
-            _watched(stop, failed, "pulse", _every(PULSE_SECONDS, core.pulse)),
-            _watched(stop, failed, "flush", flusher.run()),
-        ]
+    )
+    places = (
+        f"version={name} http=http://{_address(config.listen, http_socket.getsockname()[1])}"
+        f" grpc={_address(config.listen, port)}"
+        f" database={database.engine.url.render_as_string(hide_password=True)}"
+    )
+
+    def watch(part: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return _watched(stop, failed, part, work)
+
+    written = True
+    with ThreadPoolExecutor(4, "reader") as reader:
+        serving = watch("http", http.serve(sockets=[http_socket]))
+        closing = watch("close", _close_http(stop, http))
         await grpc_server.start()
-        _log.info(
-            "hub ready version=%s http=http://%s grpc=%s database=%s",
-            name,
-            _address(config.listen, http_socket.getsockname()[1]),
-            _address(config.listen, port),
-            database.engine.url.render_as_string(hide_password=True),
-        )
-        await stop.wait()
-        _log.info("hub stopping")
-        core.stop()
-        http.should_exit = True
+        keeper.start()
+        while not stop.is_set():
+            await first(keeper.held, keeper.waiting, stop)
+            if not keeper.held.is_set():
+                _log.info("hub standing by %s sentence=%r", places, state.sentence())
+                await first(keeper.held, stop)
+            if stop.is_set():
+                break
+            turn = Turn(database, name, journal, http_front, stream_front, reader)
+            over = asyncio.create_task(first(keeper.lost, stop))
+            try:
+                if await turn.load(over.done, state.say):
+                    turn.begin(watch)
+                    _log.info("hub ready %s", places)
+                    await over
+            finally:
+                over.cancel()
+                if stop.is_set():
+                    _log.info("hub stopping")
+                written = await turn.end(flush=stop.is_set() and not keeper.lost.is_set())
+                keeper.stand_again()
         await grpc_server.stop(0.2)
-        flusher.stop()
-        committed = await _flush_last(flusher)
-        _, late = await asyncio.wait(tasks[:1], timeout=STOP_SECONDS)
-        for task in [*tasks[1:], *late]:
+        await keeper.close()
+        _, late = await asyncio.wait([serving], timeout=STOP_SECONDS)
+        for task in (closing, *late):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return 0 if committed and not failed.is_set() else 1
+        await asyncio.gather(serving, closing, return_exceptions=True)
+    return 0 if written and not failed.is_set() else 1
 
 
-def _histories(database: Database) -> dict[int, Mapping[str, Any]]:
-    with database.reading() as connection:
-        return load_histories(connection)
-
-
-def _recent_xids(database: Database, now_ms: int) -> list[EventRow]:
-    with database.reading() as connection:
-        return events_since(connection, xids.KIND, now_ms - xids.REMEMBERED_MS)
-
-
-async def _flush_last(flusher: Flusher) -> bool:
-    """Commit what is in memory; False when the database would not take it."""
-    for _ in range(3):
-        if await flusher.flush(everything=True):
-            return True
-        await asyncio.sleep(1)
-    _log.error("the last samples could not be written; the agents keep them and send them again")
-    return False
+async def _close_http(stop: asyncio.Event, http: uvicorn.Server) -> None:
+    """No more requests from the moment on in which the hub is to end."""
+    await stop.wait()
+    http.should_exit = True
 
 
 def _address(host: str, port: int) -> str:
@@ -239,9 +229,3 @@ def _watched(
             stop.set()
 
     return asyncio.create_task(guard(), name=name)
-
-
-async def _every(seconds: float, action: Callable[[], None]) -> None:
-    while True:
-        action()
-        await asyncio.sleep(seconds)

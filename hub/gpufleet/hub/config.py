@@ -31,6 +31,8 @@ class HubConfig:
 
     data_dir: Path
     database: str = ""
+    database_seconds: float = 15.0
+    """The longest wait for one answer of a PostgreSQL server."""
     listen: str = "127.0.0.1"
     http_port: int = 9555
     grpc_port: int = 9556
@@ -52,6 +54,14 @@ def _convert(name: str, value: Any, where: str) -> Any:
         if not 0 <= port <= 65535 or isinstance(value, bool):
             raise ConfigError(f"{where} must be a port from 0 to 65535, not {value!r}.")
         return port
+    if name == "database_seconds":
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = 0.0
+        if not 1 <= seconds <= 600 or isinstance(value, bool):
+            raise ConfigError(f"{where} must be seconds from 1 to 600, not {value!r}.")
+        return seconds
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{where} must be a text, not {value!r}.")
     return Path(value) if name in ("data_dir", "journal") else value

@@ -15,25 +15,24 @@ from gpufleet.hub import recorder
 from gpufleet.hub.fleet import CLAIM_MS, Fleet, Node, SubjectEntry
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
-from gpufleet.hub.intake import Refused, Registration, Session
+from gpufleet.hub.hello import Refused, Registration
+from gpufleet.hub.judge import Judge
 from gpufleet.hub.on_demand import OnDemand
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
-from gpufleet.hub.views import HealthView, Snapshot
+from gpufleet.hub.streams import AgentStream
+from gpufleet.hub.views import Snapshot
 from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
-from gpufleet.proto.catalog import HEALTH_STATES
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
-SKEW_LIMIT_MS = 5000
 MAX_REFUSED = 10_000
 """Refused claims remembered, so that each is recorded once in ten minutes."""
 MAX_EVENTS = 20_000
 """Events of the hub's own that wait for the database; further ones are dropped, and it is said."""
-
 
 _log = logging.getLogger(__name__)
 
@@ -65,11 +64,12 @@ class Core:
         self.health = FleetHealth()
         self.memory = HealthMemory(self.health, histories or {})
         self.xids = XidCounts()
+        self.judge = Judge(self.fleet, self.health, self.memory, self.event)
         self.registrar = registrar
         self.logs: dict[int, NodeLog] = {}
-        self.sessions: dict[str, Session] = {}
+        self.streams: dict[str, AgentStream] = {}
         self.stats = Stats()
-        self.on_demand = OnDemand(self.sessions, self.mono)
+        self.on_demand = OnDemand(self.streams, self.mono)
         self.slot_ms = SLOT_MS
         self.started_ms = self.now()
         self.events: list[EventRow] = []
@@ -82,7 +82,6 @@ class Core:
         self._published = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._skewed: set[str] = set()
         self._rebooted: set[str] = set()
         self._refused_at: dict[tuple[int, str, str], int] = {}
         """When (node id, kind, key) was last recorded as a refused claim."""
@@ -116,8 +115,8 @@ class Core:
 
     # Streams
 
-    async def attach(self, registration: Registration) -> Session:
-        """A session for an agent's stream; an older stream of the same node ends."""
+    async def attach(self, registration: Registration) -> AgentStream:
+        """The stream of an agent that said hello; an older one of the same node ends."""
         name = registration.name
         self._refuse_second_machine(registration)
         before = self.registrar.known_node(name)
@@ -151,17 +150,17 @@ class Core:
         node.last_receipt_mono = self.mono()
         node.last_receipt_ms = self.now()
         node.connected = True
-        session = Session(self, registration, node, self.logs[node.node_id])
-        older = self.sessions.get(name)
+        stream = AgentStream(registration, node, self.logs[node.node_id])
+        older = self.streams.get(name)
         if older is not None:
             older.end("ABORTED", "A newer stream of this node took over.")
-        self.sessions[name] = session
+        self.streams[name] = stream
         self.fleet.dirty = True
-        return session
+        return stream
 
     def _refuse_second_machine(self, registration: Registration) -> None:
         """Two machines with one name would push each other out for ever: the second is told."""
-        older = self.sessions.get(registration.name)
+        older = self.streams.get(registration.name)
         if older is None or older.node.last_receipt_mono is None:
             return
         same = older.registration.machine_id == registration.machine_id
@@ -172,9 +171,9 @@ class Core:
                 " give this one its own with --node."
             )
 
-    def welcome(self, session: Session, version: str) -> pb.HubMessage:
+    def welcome(self, stream: AgentStream, version: str) -> pb.HubMessage:
         """What the agent is told first: where the hub stands."""
-        log = session.log
+        log = stream.log
         return pb.HubMessage(
             welcome=pb.Welcome(
                 committed=_position(log.committed),
@@ -185,26 +184,26 @@ class Core:
             )
         )
 
-    def detach(self, session: Session) -> None:
+    def detach(self, stream: AgentStream) -> None:
         """The stream ended. Its node is down only once it has been silent for long enough."""
-        if self.sessions.get(session.node.name) is session:
-            del self.sessions[session.node.name]
-            session.node.connected = False
+        if self.streams.get(stream.node.name) is stream:
+            del self.streams[stream.node.name]
+            stream.node.connected = False
             self.fleet.dirty = True
 
     def acknowledge(self, log: NodeLog, name: str) -> None:
         """Tell the node what is committed."""
-        session = self.sessions.get(name)
-        if session is not None and session.log is log:
+        stream = self.streams.get(name)
+        if stream is not None and stream.log is log:
             message = pb.HubMessage(ack=pb.Ack(committed=_position(log.committed)))
-            session.say(message)
+            stream.say(message)
 
     def hand_back(self, log: NodeLog, name: str) -> None:
         """What is not committed of a node cannot be: its agent keeps it, and is told so."""
         log.give_back()
-        session = self.sessions.get(name)
-        if session is not None and session.log is log:
-            session.end(
+        stream = self.streams.get(name)
+        if stream is not None and stream.log is log:
+            stream.end(
                 "INTERNAL",
                 "The hub cannot store what this agent sent (its log says why); the agent keeps"
                 " them and tries again.",
@@ -280,8 +279,8 @@ class Core:
     async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
         """Keep what an inventory says of the node: its driver may have opened after the hello."""
         known = self.registrar.known_node(node.name)
-        session = self.sessions.get(node.name)
-        said = session.registration.facts if session is not None else {}
+        stream = self.streams.get(node.name)
+        said = stream.registration.facts if stream is not None else {}
         learnt = {**said, **facts, "machine_id": node.facts.get("machine_id", "")}
         if known is not None and learnt != node.facts:
             await self.registrar.node(replace(known.node, facts=learnt))
@@ -442,62 +441,13 @@ class Core:
 
     def pulse(self) -> None:
         """Judge silence and skew, then make the present state the next version."""
-        came, went = self.fleet.settle(self.mono())
-        for node in came:
-            self._node_event(node, "node_up", "info", f"Node {node.name} is up.")
-        for node in went:
-            seconds = node.silence_ms() / 1000
-            text = f"Node {node.name} has sent nothing for {seconds:g} s."
-            self._node_event(node, "node_down", "critical", text)
-        for node in self.fleet.nodes.values():
-            skewed = node.skew_ms is not None and abs(node.skew_ms) > SKEW_LIMIT_MS
-            if skewed and node.skew_ms is not None and node.name not in self._skewed:
-                self._skewed.add(node.name)
-                text = (
-                    f"The clock of node {node.name} is {node.skew_ms / 1000:+.1f} s off the hub's."
-                )
-                self._node_event(node, "clock_skew", "warning", text)
-            elif not skewed and node.name in self._skewed:
-                self._skewed.discard(node.name)
-                text = f"The clock of node {node.name} agrees with the hub's again."
-                self._node_event(node, "clock_ok", "info", text)
-        self._judge()
+        self.judge.look(self.mono(), self.now())
         self.measure_room()
         before = self.fleet.version
         self.fleet.publish()
         if self.fleet.version != before:
             self._published.set()
             self._published = asyncio.Event()
-
-    def _judge(self) -> None:
-        """Health of every GPU with a new sample or fault; a change of level is an event."""
-        fleet = self.fleet
-        count = len(fleet.subjects)
-        faults = {slot: state for slot, state in fleet.faults.items() if fleet.is_gpu[slot]}
-        changes = self.health.update(
-            fleet.values[:, :count], fleet.rows, fleet.tick_ms[:count], self.now(), faults=faults
-        )
-        for slot, before, after in changes:
-            fleet.set_health(slot, HealthView(after.level, after.reasons))
-            subject = fleet.subjects[slot]
-            if before.level != after.level:
-                self.memory.hurry(slot)
-            if subject is None or before.level == after.level or after.level is None:
-                continue
-            if before.level is None and after.level == 0:
-                continue
-            name = HEALTH_STATES[after.level]
-            text = f"GPU {subject.index} of {subject.node} is {name}"
-            text += f": {'; '.join(after.reasons)}" if after.reasons else "."
-            severity = ("info", "info", "warning", "critical")[after.level]
-            owner = fleet.owner[slot].node_id
-            data = {"level": after.level, "before": before.level}
-            self.event(owner, subject.subject_id, "health_changed", severity, text, data)
-
-    def _node_event(self, node: Node, kind: str, severity: str, message: str) -> None:
-        subject_id = self.registrar.subject_id("node", node.name)
-        if subject_id is not None:
-            self.event(node.node_id, subject_id, kind, severity, message)
 
 
 def _position(position: Position) -> pb.Position:

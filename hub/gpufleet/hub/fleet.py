@@ -376,6 +376,7 @@ class Fleet:
         for node in self.nodes.values():
             up = (
                 node.last_receipt_mono is not None
+                and node.own_slot is not None
                 and now_mono - node.last_receipt_mono <= node.silence_ms()
             )
             if up != node.up:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from gpufleet.hub import door
-from gpufleet.hub.fleet import Binding, Node, SubjectEntry
-from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch, Verdict
+from gpufleet.hub.core import Core
+from gpufleet.hub.fleet import Binding, SubjectEntry
+from gpufleet.hub.recorder import EventBatch, Position, SampleBatch, Verdict
 from gpufleet.hub.store.write import EventRow
+from gpufleet.hub.streams import AgentStream
 from gpufleet.hub.views import FaultView, ProcessView
 from gpufleet.hub.wire import (
     MAX_SUBJECTS,
@@ -27,100 +25,29 @@ from gpufleet.hub.wire import (
 )
 from gpufleet.hub.xids import described
 from gpufleet.proto import telemetry_pb2 as pb
-from gpufleet.proto.version import INTERVALS_MS, OLDEST_PROTOCOL_MINOR, PROTOCOL_MINOR
-
-if TYPE_CHECKING:
-    from gpufleet.hub.core import Core
+from gpufleet.proto.version import PROTOCOL_MINOR
 
 FUTURE_MS = 3_600_000
 """A tick this far ahead of the hub's clock is refused."""
 MAX_EVENTS = 256
 MAX_PROCESSES = 4096
 MAX_LAYOUTS = 64
-MAX_OUTGOING = 256
-"""Messages that wait for an agent to take them in; one that takes none is not worth more."""
 ASK_AGAIN_MS = 5_000
 CLAIM_AGAIN_MS = 15_000
 MAX_FOREIGN_METRICS = 1024
 """Metrics that the catalogue does not know, of one node while this hub runs."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_METHODS = frozenset({"nvml", "bash", "sim"})
 _SEVERITIES = frozenset({"info", "warning", "critical"})
 _FAULTS = frozenset({"lost", "hung", "no_permission", "reset_required", "missing", "error"})
 
 
-class Refused(WireError):
-    """The stream is refused for what stands against it here, not for what it says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What a hello says of a node, checked."""
-
-    name: str
-    labels: Mapping[str, str]
-    machine_id: str
-    boot_id: str
-    agent_version: str
-    method: str
-    methods: tuple[str, ...]
-    interval_ms: int
-    facts: Mapping[str, Any]
-    epoch: int
-    clock_ms: int
-
-
-def check_hello(hello: pb.Hello, now_ms: int) -> Registration:
-    """A hello within bounds; WireError names what is not."""
-    if hello.protocol_minor < OLDEST_PROTOCOL_MINOR:
-        raise WireError(
-            f"The agent speaks gpufleet.v1 minor {hello.protocol_minor}, this hub"
-            f" {OLDEST_PROTOCOL_MINOR} to {PROTOCOL_MINOR}: upgrade the agent."
-        )
-    if not _NAME.fullmatch(hello.node):
-        raise WireError(
-            f"The node name {hello.node[:64]!r} must be 1 to 128 letters, digits and . _ : @ -,"
-            " beginning with a letter or digit."
-        )
-    if len(hello.labels) > 16:
-        raise WireError(f"Node {hello.node} has {len(hello.labels)} labels; 16 are allowed.")
-    for key, value in hello.labels.items():
-        if not _LABEL.fullmatch(key) or len(value) > 256 or not value.isprintable():
-            raise WireError(f"Label {key[:64]!r} of node {hello.node} cannot be used.")
-    if hello.interval_ms not in INTERVALS_MS:
-        allowed = ", ".join(str(ms // 1000) for ms in INTERVALS_MS)
-        raise WireError(f"The interval must be one of {allowed} s, not {hello.interval_ms} ms.")
-    if hello.method not in _METHODS:
-        raise WireError(f"The method {hello.method[:32]!r} is not one of nvml, bash, sim.")
-    return Registration(
-        name=hello.node,
-        labels=dict(hello.labels),
-        machine_id=door.text(hello.machine_id, 128, "The machine id"),
-        boot_id=door.text(hello.boot_id, 128, "The boot id"),
-        agent_version=door.text(hello.agent_version, 64, "The agent's version"),
-        method=hello.method,
-        methods=tuple(dict.fromkeys(m for m in hello.methods if m in _METHODS)) or (hello.method,),
-        interval_ms=hello.interval_ms,
-        facts=door.json_object(hello.facts_json, "The host's facts"),
-        epoch=door.epoch(hello.epoch, hello.node, now_ms),
-        clock_ms=door.time_ms(hello.clock_ms, "The agent's clock"),
-    )
-
-
 class Session:
-    """One agent's stream, from hello on. Messages are handled one after another."""
+    """What is remembered of one stream's messages. They are handled one after another."""
 
-    def __init__(self, core: Core, registration: Registration, node: Node, log: NodeLog) -> None:
+    def __init__(self, core: Core, stream: AgentStream) -> None:
         self.core = core
-        self.registration = registration
-        self.node = node
-        self.log = log
-        self.outgoing: asyncio.Queue[pb.HubMessage] = asyncio.Queue()
-        """What the hub says."""
-        self.ended = asyncio.Event()
-        self.ending = ("", "")
-        """With which gRPC status and sentence the hub ended the stream, if it did."""
+        self.node = stream.node
+        self.log = stream.log
+        self._say = stream.say
         self._layouts: dict[int, Layout] = {}
         self._bindings: dict[int, Binding] = {}
         self._live_layout: int | None = None
@@ -131,19 +58,6 @@ class Session:
         self._future_told = False
         self._claims: Sequence[SubjectEntry] = ()
         self._claimed_at = 0
-
-    def end(self, status: str, sentence: str) -> None:
-        """End the stream from the hub's side."""
-        if not self.ended.is_set():
-            self.ending = status, sentence
-            self.ended.set()
-
-    def say(self, message: pb.HubMessage) -> None:
-        """Send when the agent takes it in."""
-        if self.outgoing.qsize() >= MAX_OUTGOING:
-            self.end("RESOURCE_EXHAUSTED", "The agent does not take in what the hub says.")
-        else:
-            self.outgoing.put_nowait(message)
 
     async def handle(self, message: pb.AgentMessage) -> None:
         """Apply one message; WireError refuses the stream."""
@@ -331,7 +245,7 @@ class Session:
                 id=self.core.on_demand.next_number(),
                 resend_after=pb.Position(epoch=at.epoch, seq=at.seq),
             )
-            self.say(pb.HubMessage(command=command))
+            self._say(pb.HubMessage(command=command))
 
     def _skew(self, tick: int, now: int) -> None:
         """Clock skew: the least delayed of a minute's live messages bounds it from below."""

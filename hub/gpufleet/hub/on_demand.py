@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from gpufleet.hub.api.state import CannotCollect
-from gpufleet.hub.intake import Session
+from gpufleet.hub.streams import AgentStream
 from gpufleet.proto import telemetry_pb2 as pb
 
 KEEP_MS = 5_000
@@ -27,8 +27,8 @@ class _Kept:
 class OnDemand:
     """Questions to agents and the answers that are still fresh. On the event loop's thread."""
 
-    def __init__(self, sessions: Mapping[str, Session], mono: Callable[[], int]) -> None:
-        self._sessions = sessions
+    def __init__(self, streams: Mapping[str, AgentStream], mono: Callable[[], int]) -> None:
+        self._streams = streams
         self._mono = mono
         self._numbers = 0
         self._waiting: dict[tuple[str, int], asyncio.Future[pb.CommandResult]] = {}
@@ -65,8 +65,8 @@ class OnDemand:
             del self._kept[key]
 
     async def _ask(self, node: str, method: str) -> Mapping[str, Any]:
-        session = self._sessions.get(node)
-        if session is None:
+        stream = self._streams.get(node)
+        if stream is None:
             raise CannotCollect(
                 f"Node {node} is not connected: leave ?method= away for what it sent last."
             )
@@ -74,7 +74,7 @@ class OnDemand:
         future = asyncio.get_running_loop().create_future()
         self._waiting[(node, number)] = future
         command = pb.Command(id=number, collect=pb.Collect(method=method))
-        session.say(pb.HubMessage(command=command))
+        stream.say(pb.HubMessage(command=command))
         try:
             result = await asyncio.wait_for(future, ANSWER_SECONDS)
         except TimeoutError:

@@ -127,6 +127,6 @@ class Readers:
             "version": self._version,
             "start_time": format_ms(self._core.started_ms),
             "database": self._database.engine.url.get_backend_name(),
-            "streams": len(self._core.sessions),
+            "streams": len(self._core.streams),
             "uncommitted_ticks": sum(log.pending_ticks for log in self._core.logs.values()),
         }

@@ -41,7 +41,7 @@ class HubCollector(Collector):
             yield CounterMetricFamily(f"gpufleet_hub_{name}", text, value=value)
         yield InfoMetricFamily("gpufleet_hub_build", "This hub.", {"version": self._version})
         logs = self._core.logs.values()
-        yield _gauge("streams", "Streams of agents open now.", len(self._core.sessions))
+        yield _gauge("streams", "Streams of agents open now.", len(self._core.streams))
         yield _gauge(
             "uncommitted_ticks",
             "Ticks received and not yet committed.",

@@ -14,7 +14,7 @@ from gpufleet.client.nearest import hint
 from gpufleet.hub.api.bodies import Body, Shared, body
 from gpufleet.hub.api.changes import View
 from gpufleet.hub.api.exposition import Exposition
-from gpufleet.hub.api.jsonbody import encode
+from gpufleet.hub.api.jsonbody import encoded_line
 from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.api.state import HubState
 from gpufleet.hub.api.table import Table, Tables
@@ -49,14 +49,14 @@ class Desk:
         found = await self.bodies.get(
             (key, packed),
             table.snapshot.version,
-            lambda: body(encode(make(table)), packed),
+            lambda: body(encoded_line(make(table)), packed),
         )
         return sent(found)
 
     async def once(self, request: Request, make: Callable[[], Any]) -> Response:
         """An answer made in a worker thread for this request alone."""
         packed = takes_gzip(request)
-        return sent(await asyncio.to_thread(lambda: body(encode(make()), packed)))
+        return sent(await asyncio.to_thread(lambda: body(encoded_line(make()), packed)))
 
 
 def desk_of(request: Request) -> Desk:

@@ -21,6 +21,7 @@ from gpufleet.hub.api import (
 )
 from gpufleet.hub.api.answer import MAX_STREAMS, Desk
 from gpufleet.hub.api.door import known_parameters
+from gpufleet.hub.api.head import HeadAsGet
 from gpufleet.hub.api.state import HubState
 
 DESCRIPTION = (
@@ -54,6 +55,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
     )
+    app.add_middleware(HeadAsGet)
     app.state.desk = Desk(state, max_streams)
     problem.install(app)
     guarded = [*dependencies, Depends(known_parameters)]

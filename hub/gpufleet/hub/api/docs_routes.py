@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
-from gpufleet.hub.api.jsonbody import encode
+from gpufleet.hub.api.jsonbody import encoded_line
 from gpufleet.hub.api.schemas import ProblemDocument
 
 CONTENT_SECURITY_POLICY = (
@@ -30,7 +30,7 @@ async def openapi(request: Request) -> Response:
     """The description of this API."""
     app = request.app
     assert isinstance(app, FastAPI)
-    return Response(encode(app.openapi()), media_type="application/json")
+    return Response(encoded_line(app.openapi()), media_type="application/json")
 
 
 @router.get("/docs")

@@ -105,7 +105,7 @@ def node_row(table: Table, node: NodeView) -> dict[str, Any]:
         "name": node.name,
         "up": node.up,
         "connected": node.connected,
-        "labels": dict(node.labels),
+        "labels": dict(sorted(node.labels.items())),
         "method": node.method or None,
         "methods": list(node.methods),
         "interval_seconds": whole(node.interval_ms / 1000),

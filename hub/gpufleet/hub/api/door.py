@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any, get_args, get_origin
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -16,23 +18,31 @@ MAX_QUERY = 8000
 
 
 async def known_parameters(request: Request) -> None:
-    """Refuse a misspelt parameter instead of answering another question than was asked."""
+    """Refuse a misspelt or doubled parameter: another question would be answered than was asked."""
     if len(request.scope["query_string"]) > MAX_QUERY:
         raise Problem(414, f"The query is longer than {MAX_QUERY} bytes; ask for less at once.")
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return
-    known = sorted(_query_names(route.dependant))
-    for name in request.query_params:
+    repeatable = dict(_query_parameters(route.dependant))
+    known = sorted(repeatable)
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in known:
             what = ", ".join(known) if known else "none"
             near = hint(name, known)
             detail = f"There is no parameter {name[:60]!r} here{near or f' (known: {what}).'}"
             raise Problem(422, detail, parameter=name[:60])
+        if count > 1 and not repeatable[name]:
+            raise Problem(422, f"{name} is given {count} times; give it once.", parameter=name)
 
 
-def _query_names(dependant: Dependant) -> Iterator[str]:
+def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """Names of an endpoint's query parameters, and whether they may be repeated."""
     for parameter in dependant.query_params:
-        yield parameter.alias
+        yield parameter.alias, _is_list(parameter.field_info.annotation)
     for inner in dependant.dependencies:
-        yield from _query_names(inner)
+        yield from _query_parameters(inner)
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(map(_is_list, get_args(annotation)))

@@ -29,7 +29,7 @@ EventLimit = Annotated[int, Query(ge=1, le=MAX_EVENTS, description="Events at mo
 EventStart = Annotated[str | None, Query(max_length=60, description="As in history; inclusive.")]
 
 
-@router.get("/events", tags=["history"], responses=schemas.ok(schemas.EventPage, 400))
+@router.get("/events", tags=["History"], responses=schemas.ok(schemas.EventPage, 400))
 async def events(
     request: Request,
     desk: AtDesk,
@@ -56,7 +56,7 @@ async def events(
 
 
 @router.get(
-    "/gpus/{uuid}/events", tags=["history"], responses=schemas.ok(schemas.EventPage, 400, 404)
+    "/gpus/{uuid}/events", tags=["History"], responses=schemas.ok(schemas.EventPage, 400, 404)
 )
 async def gpu_events(
     request: Request,

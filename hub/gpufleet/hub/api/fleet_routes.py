@@ -25,13 +25,13 @@ from gpufleet.hub.api.totals import fleet_document
 router = APIRouter()
 
 
-@router.get("/fleet", tags=["fleet"], responses=schemas.ok(schemas.Fleet))
+@router.get("/fleet", tags=["Fleet"], responses=schemas.ok(schemas.Fleet))
 async def fleet(request: Request, desk: AtDesk) -> Response:
     """Totals of the whole fleet."""
     return await desk.shared(request, "fleet", fleet_document)
 
 
-@router.get("/nodes", tags=["fleet"], responses=schemas.ok(schemas.NodePage))
+@router.get("/nodes", tags=["Fleet"], responses=schemas.ok(schemas.NodePage))
 async def nodes(
     request: Request,
     desk: AtDesk,
@@ -57,7 +57,7 @@ def _node_page(table: Table, limit: int, cursor: str) -> dict[str, Any]:
     }
 
 
-@router.get("/nodes/{node}", tags=["fleet"], responses=schemas.ok(schemas.NodeDocument, 404))
+@router.get("/nodes/{node}", tags=["Fleet"], responses=schemas.ok(schemas.NodeDocument, 404))
 async def node(
     request: Request, desk: AtDesk, node: Annotated[str, Path(max_length=255)]
 ) -> Response:
@@ -67,7 +67,7 @@ async def node(
     return await desk.once(request, lambda: node_document(table, view))
 
 
-@router.get("/gpus", tags=["gpus"], responses=schemas.ok(schemas.GpuPage, 400))
+@router.get("/gpus", tags=["GPUs"], responses=schemas.ok(schemas.GpuPage, 400))
 async def gpus(
     request: Request,
     desk: AtDesk,
@@ -88,7 +88,7 @@ async def gpus(
     )
 
 
-@router.get("/gpus/{uuid}", tags=["gpus"], responses=schemas.ok(schemas.GpuDocument, 404))
+@router.get("/gpus/{uuid}", tags=["GPUs"], responses=schemas.ok(schemas.GpuDocument, 404))
 async def gpu(request: Request, desk: AtDesk, uuid: parameters.Uuid) -> Response:
     """One GPU or MIG device, in the schema of `gpufleet snapshot`."""
     table = desk.table()
@@ -96,7 +96,7 @@ async def gpu(request: Request, desk: AtDesk, uuid: parameters.Uuid) -> Response
     return await desk.once(request, lambda: subject_document(table, subject))
 
 
-@router.get("/gpus/{uuid}/processes", tags=["gpus"], responses=schemas.ok(schemas.ProcessList, 404))
+@router.get("/gpus/{uuid}/processes", tags=["GPUs"], responses=schemas.ok(schemas.ProcessList, 404))
 async def processes(request: Request, desk: AtDesk, uuid: parameters.Uuid) -> Response:
     """Processes on one GPU or MIG device, as its node last said."""
     table = desk.table()
@@ -117,13 +117,13 @@ async def processes(request: Request, desk: AtDesk, uuid: parameters.Uuid) -> Re
     )
 
 
-@router.get("/metrics-catalog", tags=["hub"], responses=schemas.ok(schemas.Catalog))
+@router.get("/metrics-catalog", tags=["Hub"], responses=schemas.ok(schemas.Catalog))
 async def metrics_catalog(request: Request, desk: AtDesk) -> Response:
     """Every metric: name, unit, kind, resolution, what it means."""
     return await desk.once(request, catalog_document)
 
 
-@router.get("/info", tags=["hub"], responses=schemas.ok(schemas.Info))
+@router.get("/info", tags=["Hub"], responses=schemas.ok(schemas.Info))
 async def info(request: Request, desk: AtDesk) -> Response:
     """Facts of the hub itself."""
     ready, sentence = desk.state.ready()

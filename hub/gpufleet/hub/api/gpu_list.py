@@ -7,6 +7,7 @@ from typing import Any
 
 from gpufleet.client.fields import Fields, UnknownField
 from gpufleet.client.filter import Expr, FilterError, parse
+from gpufleet.client.nearest import ended
 from gpufleet.hub.api.order import (
     Indices,
     OrderError,
@@ -67,7 +68,9 @@ def plan(query: GpuQuery) -> Plan:
     except OrderError as error:
         raise Problem(400, str(error), parameter="sort") from None
     except UnknownField as error:
-        raise Problem(400, f"The fields cannot be used: {error}.", parameter="fields") from None
+        raise Problem(
+            400, ended(f"The fields cannot be used: {error}"), parameter="fields"
+        ) from None
     return Plan(expr, keys, names)
 
 

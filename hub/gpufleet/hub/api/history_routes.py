@@ -19,6 +19,8 @@ from gpufleet.hub.store.history import Request as SeriesRequest
 from gpufleet.hub.views import SubjectView
 from gpufleet.proto.catalog import BY_NAME, Metric, SubjectKind
 
+HEALTH = "health"
+"""Derived by the hub and never sampled."""
 MAX_METRICS = 32
 MAX_POINTS = 5000
 MAX_VALUES = 60_000
@@ -70,11 +72,17 @@ def _metrics(texts: list[str], subject: SubjectView) -> list[Metric]:
             near = hint(name, known) or "; see /api/v1/metrics-catalog."
             detail = f"A {kind.value.upper()} has no metric {name[:60]!r}{near}"
             raise Problem(400, detail, parameter="metric")
+    if HEALTH in names:
+        detail = (
+            "Health has no samples: its changes are events, see"
+            f" /api/v1/gpus/{subject.key}/events?kind=health_changed."
+        )
+        raise Problem(400, detail, parameter="metric")
     return [known[name] for name in names]
 
 
 @router.get(
-    "/gpus/{uuid}/history", tags=["history"], responses=schemas.ok(schemas.History, 400, 404)
+    "/gpus/{uuid}/history", tags=["History"], responses=schemas.ok(schemas.History, 400, 404)
 )
 async def history(
     request: Request,

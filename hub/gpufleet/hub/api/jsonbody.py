@@ -20,6 +20,11 @@ def encode(document: Any) -> bytes:
         return orjson.dumps(_sound(document, 0))
 
 
+def encoded_line(document: Any) -> bytes:
+    """A whole answer: the document on a line of its own, as a terminal wants it."""
+    return encode(document) + b"\n"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)

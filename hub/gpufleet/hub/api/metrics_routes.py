@@ -21,7 +21,7 @@ _PIECE_BYTES = 1 << 20
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
-@router.get("/metrics", tags=["prometheus"], responses=schemas.text("Prometheus text format.", 404))
+@router.get("/metrics", tags=["Prometheus"], responses=schemas.text("Prometheus text format.", 404))
 async def metrics(request: Request, desk: AtDesk, node: parameters.Node = None) -> Response:
     """The whole fleet, or one node, in the Prometheus text format."""
     if node is not None:

@@ -20,7 +20,7 @@ from gpufleet.hub.api.state import CannotCollect
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
 
-router = APIRouter(prefix="/gpu", tags=["gpu"])
+router = APIRouter(prefix="/gpu", tags=["GPUs by path"])
 
 METHODS = ("nvml", "bash", "sim")
 

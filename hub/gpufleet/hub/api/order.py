@@ -12,6 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from gpufleet.client.fields import Field, FieldKind, Fields, UnknownField
+from gpufleet.client.nearest import ended
 from gpufleet.hub.api.jsonbody import encode
 from gpufleet.hub.api.natural import Key, natural_key
 from gpufleet.hub.api.table import Table
@@ -40,7 +41,7 @@ def parse_sort(text: str, fields: Fields) -> tuple[SortKey, ...]:
         try:
             keys.append(SortKey(fields.find(name).field, part.startswith("-")))
         except UnknownField as error:
-            raise OrderError(f"The sort order cannot be used: {error}.") from None
+            raise OrderError(ended(f"The sort order cannot be used: {error}")) from None
     if len(keys) > MAX_KEYS:
         raise OrderError(f"A sort order has at most {MAX_KEYS} fields, not {len(keys)}.")
     return tuple(keys)

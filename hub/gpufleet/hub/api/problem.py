@@ -11,8 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gpufleet.hub.api.jsonbody import encode
+from gpufleet.hub.api.jsonbody import encoded_line
 from gpufleet.hub.store.errors import HistoryError, StoreError
+
+SHOULD_BE = "Input should be "
+"""How pydantic begins what it says of a value that is out of bounds or of another type."""
 
 
 class Problem(Exception):
@@ -43,7 +46,7 @@ def problem_response(problem: Problem) -> Response:
         **problem.more,
     }
     return Response(
-        encode(document),
+        encoded_line(document),
         problem.status,
         {**problem.headers, "Cache-Control": "no-store"},
         media_type="application/problem+json",
@@ -70,7 +73,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first.get("loc") else "request"
     text = str(first["msg"])
-    return problem_response(Problem(422, f"{name}: {text[:1].lower()}{text[1:]}.", parameter=name))
+    if text.startswith(SHOULD_BE):
+        wanted = text.removeprefix(SHOULD_BE).partition(",")[0]
+        detail = f"{name} must be {wanted}, not {str(first['input'])[:60]!r}."
+    else:
+        detail = f"{name}: {text[:1].lower()}{text[1:]}."
+    return problem_response(Problem(422, detail, parameter=name))
 
 
 async def _http(request: Request, error: Exception) -> Response:

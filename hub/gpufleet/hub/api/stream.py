@@ -38,7 +38,7 @@ router = APIRouter()
 Interval = Annotated[float, Query(ge=0.2, le=60, description="Seconds between frames, at least.")]
 
 
-@router.get("/stream", tags=["gpus"], responses=schemas.events("Server-sent events.", 400, 503))
+@router.get("/stream", tags=["GPUs"], responses=schemas.events("Server-sent events.", 400, 503))
 async def stream(
     desk: AtDesk,
     filter: parameters.Filter = "",

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Double, Integer, LargeBinary, SmallInteger, Table
+from sqlalchemy import BigInteger, Connection, Double, Integer, LargeBinary, Table
 from sqlalchemy.exc import DBAPIError
 
 Row = tuple[Any, ...]
@@ -18,7 +18,6 @@ Row = tuple[Any, ...]
 _TYPES = {
     BigInteger: "int8",
     Integer: "int4",
-    SmallInteger: "int2",
     LargeBinary: "bytea",
     Double: "float8",
 }

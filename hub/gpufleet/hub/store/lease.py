@@ -48,14 +48,22 @@ class Watch:
 
     seen: LeaseRow | None = field(default=None, init=False)
     since: float = field(default=0.0, init=False)
+    _anew: bool = field(default=False, init=False)
+
+    def missed(self) -> None:
+        """The row could not be seen: the holder could not renew it either, so the wait begins anew.
+
+        Otherwise a database that was away would change hands when it comes back.
+        """
+        self._anew = True
 
     def free(self, row: LeaseRow, now: float, *, alone: bool = False) -> bool:
         """Whether the lease may be taken; ``now`` is any clock that only goes forward.
 
         ``alone``: no other hub can have the database, there is nobody to wait for.
         """
-        if row != self.seen:
-            self.seen, self.since = row, now
+        if row != self.seen or self._anew:
+            self.seen, self.since, self._anew = row, now, False
         return alone or not row.holder or now - self.since >= HELD_SECONDS
 
 

@@ -227,7 +227,7 @@ def _gauges(
     numbers: Floats, columns: _Columns, raw: NDArray[Any], mask: Bools, filled: Ints
 ) -> None:
     with np.errstate(invalid="ignore"):
-        average = np.where(mask, raw, 0).sum(axis=0) / filled
+        average = np.where(mask, raw, 0).sum(axis=0, dtype=np.float64) / filled
     scale = columns.scale if raw.dtype == np.int64 else 1.0
     numbers[columns.subject, columns.place("avg")] = average * scale
     _extremes(numbers, columns, raw, mask, filled)
@@ -250,7 +250,7 @@ def _scaled(raw: NDArray[Any], filled: Ints, columns: _Columns) -> Floats:
         return np.where(filled > 0, raw, np.nan)
     multiplier = np.array([metric.multiplier for metric in columns.metrics])
     divisor = np.array([metric.divisor for metric in columns.metrics])
-    return np.where(filled > 0, raw * multiplier / divisor, np.nan)
+    return np.where(filled > 0, raw.astype(np.float64) * multiplier / divisor, np.nan)
 
 
 def _first(raw: Ints, mask: Bools) -> Ints:

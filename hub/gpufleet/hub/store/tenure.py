@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gpufleet.hub.store import lease as leases
 from gpufleet.hub.store.database import Database
+from gpufleet.hub.store.errors import StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,13 @@ class Tenure:
 
     def step(self) -> bool:
         """Take or renew the lease; whether this hub holds it now. StoreFailed: not known."""
+        try:
+            return self._step()
+        except StoreFailed:
+            self._watch.missed()
+            raise
+
+    def _step(self) -> bool:
         held = self._database.lease
         if held is not None:
             with self._database.leasing() as connection:

@@ -65,8 +65,8 @@ def upgrade() -> None:
             sa.Column("start", sa.BigInteger, nullable=False),
             *(sa.Column(column, sa.Double, nullable=True) for column in NUMBERS),
             *(sa.Column(column, sa.BigInteger, nullable=True) for column in BITS),
-            sa.Column("n", sa.SmallInteger, nullable=False),
-            *(sa.Column(column, sa.SmallInteger, nullable=False) for column in COUNTS),
+            sa.Column("n", sa.Integer, nullable=False),
+            *(sa.Column(column, sa.Integer, nullable=False) for column in COUNTS),
             sa.PrimaryKeyConstraint("subject_id", "start", name=f"{name}_pkey"),
             sqlite_with_rowid=False,
         )

@@ -10,6 +10,13 @@ function element(tag, text, parent) {
   return made;
 }
 
+// A text whose `marked` parts are code.
+function prose(tag, text, parent) {
+  const made = element(tag, "", parent);
+  text.split("`").forEach((part, i) => (i % 2 ? element("code", part, made) : made.append(part)));
+  return made;
+}
+
 async function attempt(path, inputs, shown) {
   const query = new URLSearchParams();
   let filled = path;
@@ -40,8 +47,10 @@ function endpoint(path, operation, parent) {
   const details = element("details", "", parent);
   const summary = element("summary", "", details);
   element("code", `GET ${path}`, summary);
-  summary.append(" ", (operation.description || "").split("\n")[0]);
-  for (const line of (operation.description || "").split("\n\n").slice(1)) element("p", line, details);
+  summary.append(" ");
+  const [first, ...more] = (operation.description || "").split("\n\n");
+  prose("span", first, summary);
+  for (const text of more) prose("p", text, details);
   const form = element("form", "", details);
   const inputs = [];
   for (const parameter of operation.parameters || []) {
@@ -51,7 +60,7 @@ function endpoint(path, operation, parent) {
     input.required = parameter.in === "path";
     const value = parameter.schema && parameter.schema.default;
     if (value !== undefined && value !== null) input.placeholder = String(value);
-    element("small", parameter.description || "", label);
+    prose("small", parameter.description || "", label);
     inputs.push([parameter, input]);
   }
   if ("text/event-stream" in (operation.responses["200"].content || {})) {
@@ -71,10 +80,10 @@ function endpoint(path, operation, parent) {
 async function main() {
   const description = await (await fetch("openapi.json")).json();
   document.getElementById("about").textContent =
-    `${description.info.version} – ${description.info.description}`;
+    `Version ${description.info.version}. ${description.info.description}`;
   const groups = new Map();
   for (const [path, operations] of Object.entries(description.paths)) {
-    const tag = (operations.get.tags || ["other"])[0];
+    const tag = (operations.get.tags || ["Other"])[0];
     if (!groups.has(tag)) groups.set(tag, []);
     groups.get(tag).push([path, operations.get]);
   }

@@ -1,0 +1,132 @@
+"""What a hub says at its ports while it does not serve: 503 and UNAVAILABLE, with the reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import grpc
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gpufleet.hub.api.probe_routes import probe
+from gpufleet.hub.api.problem import Problem, problem_response
+from gpufleet.hub.lease_keeper import Keeper
+from gpufleet.proto import telemetry_pb2 as pb
+from gpufleet.proto import telemetry_pb2_grpc
+
+RETRY_SECONDS = 2
+
+
+async def first(*events: asyncio.Event) -> None:
+    """Returns as soon as one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+class Standing:
+    """Why this hub does not serve now, in one sentence."""
+
+    def __init__(self, keeper: Keeper, stop: asyncio.Event) -> None:
+        self._keeper = keeper
+        self._stop = stop
+        self._unread = ""
+
+    def say(self, trouble: str) -> None:
+        """The database could not be read when this hub was to begin ("": it could)."""
+        self._unread = trouble
+
+    def sentence(self) -> str:
+        """The reason, and what it waits for."""
+        keeper = self._keeper
+        if self._stop.is_set():
+            return "This hub is stopping."
+        if keeper.held.is_set():
+            return self._unread or "This hub is taking over the database."
+        if keeper.trouble:
+            return f"This hub is standing by. {keeper.trouble}"
+        if keeper.other:
+            return f"This hub is standing by: hub {keeper.other} has the database; ask that one."
+        return "This hub is standing by until it holds the lease of the database."
+
+
+class HttpFront:
+    """The ASGI application at the HTTP port: the hub's while there is one, else refusals."""
+
+    def __init__(self, sentence: Callable[[], str]) -> None:
+        self.hub: ASGIApp | None = None
+        self._sentence = sentence
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self.hub or self._refuse
+        await answer(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        path, sentence = Request(scope).url.path, self._sentence()
+        if path in ("/healthz", "/readyz"):
+            response = probe(200 if path == "/healthz" else 503, False, sentence)
+        else:
+            headers = {"Retry-After": str(RETRY_SECONDS)}
+            response = problem_response(Problem(503, sentence, headers=headers))
+        await response(scope, receive, send)
+
+
+class StreamService(Protocol):
+    """What an agent's stream is handed to."""
+
+    async def Stream(
+        self,
+        requests: AsyncIterator[pb.AgentMessage],
+        context: grpc.aio.ServicerContext[pb.AgentMessage, pb.HubMessage],
+    ) -> None: ...
+
+
+class StreamFront(telemetry_pb2_grpc.TelemetryServicer):
+    """The gRPC service at the port: the hub's while there is one, else UNAVAILABLE."""
+
+    def __init__(self, sentence: Callable[[], str]) -> None:
+        self._hub: StreamService | None = None
+        self._ended = asyncio.Event()
+        self._open: set[asyncio.Task[None]] = set()
+        self._sentence = sentence
+
+    def serve(self, hub: StreamService) -> None:
+        """Hand streams to this service from now on."""
+        self._hub = hub
+        self._ended = asyncio.Event()
+
+    async def end(self) -> None:
+        """Refuse new streams and end those that are open; returns once their service let go."""
+        self._hub = None
+        self._ended.set()
+        if self._open:
+            await asyncio.wait(self._open)
+
+    async def Stream(
+        self,
+        requests: AsyncIterator[pb.AgentMessage],
+        context: grpc.aio.ServicerContext[pb.AgentMessage, pb.HubMessage],
+    ) -> None:
+        """One agent's stream, for as long as this hub serves."""
+        if self._hub is not None:
+            stream = asyncio.ensure_future(self._hub.Stream(requests, context))
+            self._open.add(stream)
+            stream.add_done_callback(self._open.discard)
+            ended = asyncio.create_task(self._ended.wait())
+            try:
+                await asyncio.wait({stream, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if stream.done():
+                    stream.result()
+                    return
+            finally:
+                for task in (stream, ended):
+                    task.cancel()
+                await asyncio.gather(stream, ended, return_exceptions=True)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, self._sentence())

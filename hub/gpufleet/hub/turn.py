@@ -1,0 +1,136 @@
+"""One turn of the hub with its database: loaded afresh, served, and ended without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, TextIO
+
+from gpufleet.hub import ingest, xids
+from gpufleet.hub.api.app import create_app
+from gpufleet.hub.core import Core
+from gpufleet.hub.flush import Flusher
+from gpufleet.hub.readers import Readers
+from gpufleet.hub.registrar import Registrar
+from gpufleet.hub.standby import HttpFront, StreamFront
+from gpufleet.hub.store.database import Database
+from gpufleet.hub.store.errors import StoreError
+from gpufleet.hub.store.events import events_since
+from gpufleet.hub.store.health import load_histories
+from gpufleet.hub.store.write import EventRow
+
+PULSE_SECONDS = 0.25
+RETRY_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+Watch = Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
+"""Makes a task whose failure ends the hub."""
+
+
+class Turn:
+    """From taking the database to letting it go. Nothing in memory outlives it."""
+
+    def __init__(
+        self,
+        database: Database,
+        version: str,
+        journal: TextIO | None,
+        http: HttpFront,
+        streams: StreamFront,
+        reader: Executor,
+    ) -> None:
+        self._database = database
+        self._version = version
+        self._journal = journal
+        self._http = http
+        self._streams = streams
+        self._writer = ThreadPoolExecutor(1, "writer")
+        self._reader = reader
+        self._core: Core | None = None
+        self._flusher: Flusher
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def load(self, over: Callable[[], bool], say: Callable[[str], None]) -> bool:
+        """Learn from the database what is known of the fleet, however often that takes.
+
+        ``say`` is told why it could not be read; False when the turn was over before.
+        """
+        while not over():
+            try:
+                await self._load()
+            except StoreError as error:
+                say(str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                say("")
+                return True
+        return False
+
+    async def _load(self) -> None:
+        database, writer = self._database, self._writer
+        loop = asyncio.get_running_loop()
+        registrar = await loop.run_in_executor(writer, lambda: Registrar(database, writer))
+        histories = await loop.run_in_executor(writer, _histories, database)
+        core = Core(registrar, self._journal, histories)
+        core.count_xids(await loop.run_in_executor(writer, _recent_xids, database, core.now()))
+        self._flusher = Flusher(core, database, writer)
+        self._core = core
+
+    def begin(self, watch: Watch) -> None:
+        """Open both doors, once ``load`` has succeeded."""
+        assert self._core is not None
+        readers = Readers(self._core, self._database, self._reader, self._version)
+        self._http.hub = create_app(readers)
+        self._streams.serve(ingest.Telemetry(self._core, self._version))
+        self._tasks = [
+            watch("pulse", _every(PULSE_SECONDS, self._core.pulse)),
+            watch("flush", self._flusher.run()),
+        ]
+
+    async def end(self, *, flush: bool) -> bool:
+        """Close both doors and wait for what is under way; False: not all could be written.
+
+        Without ``flush`` what is not committed is dropped: the agents have it, and another hub
+        has the database.
+        """
+        written = True
+        if self._core is not None:
+            self._core.stop()
+            self._http.hub = None
+            await self._streams.end()
+            self._flusher.stop()
+            written = not flush or await _flush_last(self._flusher)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._writer.shutdown)
+        return written
+
+
+def _histories(database: Database) -> dict[int, Mapping[str, Any]]:
+    with database.reading() as connection:
+        return load_histories(connection)
+
+
+def _recent_xids(database: Database, now_ms: int) -> list[EventRow]:
+    with database.reading() as connection:
+        return events_since(connection, xids.KIND, now_ms - xids.REMEMBERED_MS)
+
+
+async def _flush_last(flusher: Flusher) -> bool:
+    """Commit what is in memory; False when the database would not take it."""
+    for _ in range(3):
+        if await flusher.flush(everything=True):
+            return True
+        await asyncio.sleep(1)
+    _log.error("the last samples could not be written; the agents keep them and send them again")
+    return False
+
+
+async def _every(seconds: float, action: Callable[[], None]) -> None:
+    while True:
+        action()
+        await asyncio.sleep(seconds)
