@@ -23,6 +23,7 @@ from gpufleet.alerting.health import (
     observe,
 )
 from gpufleet.hub.health import Change, FleetHealth
+from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.proto.catalog import BY_NAME, metrics
 
 ROWS = {metric.id: row for row, metric in enumerate(metrics())}
@@ -428,3 +429,11 @@ def test_a_gpu_whose_facts_cannot_be_judged_holds_up_no_other() -> None:
         changes = health.update(values, ROWS, ticks, START_MS + second * 1000, faults={})
         judged.update(slot for slot, _, _ in changes)
     assert 1 in judged
+
+
+def test_a_stored_history_that_cannot_be_read_keeps_no_gpu_out() -> None:
+    health = FleetHealth()
+    health.set_subject(0, "a", {})
+    memory = HealthMemory(health, {7: {"xids": [["not", "so"], 3]}})
+    memory.restore(0, 7)
+    assert health.open_histories() == {}
