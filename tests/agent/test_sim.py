@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from gpufleet.agent.model import Collector, Subject, Values
 from gpufleet.agent.sim import SimCollector
-from gpufleet.agent.sim_boards import A100, H100, L40S, RTX_4090, board_of
+from gpufleet.agent.sim_boards import A100, H100, L40S, RTX_4090, V100, board_of
 from gpufleet.proto.catalog import BY_ID, BY_NAME, Kind, Source, SubjectKind
 
 NOW = 1_763_900_000_000
 DAY = 86_400_000
 
 times = st.integers(1_735_689_600_000, 1_893_456_000_000)
-nodes = st.sampled_from(["lab", "gpu-1", "gpu-2", "gpu-3", "gpu-4"])
+nodes = st.sampled_from(["lab", "gpu-1", "gpu-2", "gpu-3", "gpu-4", "v100-1"])
 indices = st.integers(0, 7)
 
 
@@ -199,3 +199,9 @@ def test_a_fleet_of_numbered_nodes_has_every_model() -> None:
     boards = {board_of(1, f"gpu-{n}", 0).name for n in range(1, 4)}
     assert boards == {H100.name, A100.name, L40S.name}
     assert {board_of(1, "gpu-04", i) for i in range(4)} == {H100, A100, L40S, RTX_4090}
+
+
+def test_a_node_named_after_a_model_holds_that_one() -> None:
+    assert board_of(1, "v100-1", 2) is V100
+    assert board_of(1, "h100", 3) is H100
+    assert board_of(1, "v1000-2", 0) is not V100

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from gpufleet.agent.model import FaultState, Reading
 from gpufleet.agent.sim import ScenarioError, SimCollector
-from gpufleet.agent.sim_scenario import SCENARIOS, parse
+from gpufleet.agent.sim_boards import V100
+from gpufleet.agent.sim_faults import SCENARIOS
+from gpufleet.agent.sim_scenario import parse
 from gpufleet.proto.catalog import BY_ID, Kind
 
 NOW = 1_763_900_000_000
@@ -188,6 +190,161 @@ def test_a_hanging_gpu_blocks_its_reads_until_the_end_and_no_others() -> None:
     assert answers[0].fault.state is FaultState.HUNG
 
 
+def test_a_hot_memory_is_above_its_limit_while_the_core_is_not() -> None:
+    fleet = Fleet("hbm_hot")
+    assert fleet.values(20)[21] < 80
+    values = fleet.values(200)
+    assert 95 < values[21] <= 100
+    assert values[20] < 75
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "above"),
+    [
+        ("near_slowdown", "slowdown_temperature_celsius", -5),
+        ("too_hot", "max_operating_temperature_celsius", 1),
+        ("at_slowdown", "slowdown_temperature_celsius", 0),
+        ("near_shutdown", "shutdown_temperature_celsius", -1),
+    ],
+)
+@pytest.mark.parametrize("index", range(4))
+def test_a_gpu_settles_at_the_temperature_of_its_scenario(
+    name: str, threshold: str, above: int, index: int
+) -> None:
+    fleet = Fleet(f"{name}:{index}@600")
+    wanted = fleet.subjects[index].facts[threshold]
+    assert isinstance(wanted, int)
+    degrees = [fleet.values(second, index)[20] for second in range(600)]
+    assert max(degrees) == degrees[450] == wanted + above
+    assert max(abs(b - a) for a, b in pairwise(degrees)) <= 4
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"), [("sw_thermal", 0x20), ("hw_slowdown", 0x8), ("power_brake", 0x88)]
+)
+def test_slowdowns_come_with_their_own_bits_and_slower_clocks(name: str, bits: int) -> None:
+    fleet = Fleet(f"{name}@120")
+    assert fleet.values(30)[70] == 0
+    assert fleet.values(60)[70] == bits
+    assert fleet.values(60)[30] < 0.8 * fleet.values(30)[30]
+
+
+def test_a_board_draws_more_than_105_percent_of_its_limit() -> None:
+    for index in range(4):
+        fleet = Fleet(f"overpower:{index}")
+        values = fleet.values(200, index)
+        assert values[23] > 1.05 * values[25]
+        assert fleet.values(20, index)[23] <= values[25]
+
+
+def test_power_is_zero_or_absent_under_load_while_energy_goes_on() -> None:
+    zero, absent = Fleet("zeropower"), Fleet("nopower")
+    assert zero.values(59)[23] > 0 < absent.values(59)[23]
+    values = zero.values(100)
+    assert (values[23], values[24]) == (0, 0)
+    assert values[1] > 900
+    assert {23, 24} & absent.values(100).keys() == set()
+    assert absent.values(110)[26] > absent.values(100)[26]
+
+
+def test_frozen_values_are_those_of_the_last_moment_for_ever() -> None:
+    fleet = Fleet("frozen")
+    assert fleet.values(58) != fleet.values(60)
+    assert fleet.values(60) == fleet.values(61) == fleet.values(90_000)
+
+
+def test_a_job_that_rests_keeps_its_memory_and_its_process() -> None:
+    fleet = Fleet("busyidle")
+    busy, resting = fleet.values(200), fleet.values(700)
+    assert busy[1] > 900
+    assert resting[1] == 0
+    assert resting[23] < 0.3 * busy[23]
+    assert resting[10] >= busy[10] > 0
+    assert len(fleet.collector.processes(fleet.subjects[0])) == 1
+    assert fleet.values(1250)[1] > 900
+
+
+def test_a_full_memory_is_above_90_percent_from_the_start() -> None:
+    for index in range(4):
+        values = Fleet(f"memfull:{index}").values(1, index)
+        assert values[10] / values[13] > 0.9
+        assert values[11] >= 0
+
+
+def test_a_slow_pcie_link_is_slow_under_load() -> None:
+    fleet = Fleet("pcie_slow")
+    assert (fleet.values(20)[40], fleet.values(200)[40]) == (5, 1)
+    assert fleet.values(200)[1] > 900
+
+
+@pytest.mark.parametrize(
+    ("name", "counter"), [("nvlink_replay", "replay_errors"), ("nvlink_crc", "crc_errors")]
+)
+def test_the_errors_of_the_links_add_up_to_the_metric(name: str, counter: str) -> None:
+    fleet = Fleet(f"{name}@30")
+    for second in (10, 29, 30, 60, 120):
+        reading = fleet.read(second)
+        assert reading.detail is not None
+        assert reading.values is not None
+        links = reading.detail["nvlinks"]
+        assert isinstance(links, list)
+        assert len(links) == fleet.subjects[0].facts["nvlink_count"]
+        assert all(link["up"] for link in links)
+        assert sum(link[counter] for link in links) == reading.values[47]
+
+
+def test_a_link_is_up_before_it_is_down_and_the_others_stay_up() -> None:
+    fleet = Fleet("nvlink_down")
+
+    def down(second: float) -> list[object]:
+        detail = fleet.read(second).detail
+        assert detail is not None
+        links = detail["nvlinks"]
+        assert isinstance(links, list)
+        return [link["link"] for link in links if not link["up"]]
+
+    assert (down(0), down(29), down(30), down(4000)) == ([], [], [3], [3])
+
+
+def test_gpus_without_such_a_scenario_have_no_detail() -> None:
+    assert {Fleet("xid79:1+nvlink_down:0").read(5, index).detail is None for index in (1, 2)} == {
+        True
+    }
+
+
+def test_an_xid_by_its_number_comes_after_each_period_and_is_told_once() -> None:
+    fleet = Fleet("xid13:2@60")
+
+    def told(second: int) -> list[tuple[int, int]]:
+        fleet.now = NOW + second * 1000
+        return [(s.code, (s.time_ms - NOW) // 1000) for s in fleet.collector.sightings()]
+
+    assert (told(59), told(60), told(60), told(119)) == ([], [(13, 60)], [], [])
+    assert told(200) == [(13, 120), (13, 180)]
+    late = told(90_000)
+    assert len(late) == 16
+    assert late[-1] == (13, 90_000)
+
+
+def test_a_recovery_action_by_its_number_comes_with_its_xid() -> None:
+    fleet = Fleet("recovery3@60")
+    assert (fleet.values(59)[61], fleet.values(60)[61]) == (0, 3)
+    assert [seen.code for seen in fleet.collector.sightings()] == [154]
+
+
+def test_pages_are_retired_only_where_rows_are_not_remapped() -> None:
+    fleet = Fleet("retire:0+retired:1+xid48:2@30", "v100-1")
+    assert {subject.name for subject in fleet.subjects} == {V100.name}
+    assert {54, 55, 56, 57, 62} & fleet.values(40).keys() == set()
+    assert (fleet.values(29)[60], fleet.values(30)[60]) == (0, 1)
+    assert fleet.values(30, 1)[58] + fleet.values(30, 1)[59] >= 63
+    assert (fleet.values(30, 2)[59], fleet.values(30, 2)[61]) == (1, 1)
+
+
+def node_for(name: str) -> str:
+    return "v100-1" if SCENARIOS[name].needs == "retires_pages" else "lab"
+
+
 VALUE_SCENARIOS = [name for name, s in SCENARIOS.items() if s.fault is None]
 
 
@@ -197,7 +354,7 @@ VALUE_SCENARIOS = [name for name, s in SCENARIOS.items() if s.fault is None]
     st.lists(st.integers(1, 40_000), min_size=3, max_size=40),
 )
 def test_counters_go_on_from_before_the_fault_and_never_fall(name: str, steps: list[int]) -> None:
-    fleet = Fleet(name, "lab")
+    fleet = Fleet(name, node_for(name))
     second = -60.0
     before = fleet.values(second)
     counters = [i for i in before if BY_ID[i].kind is Kind.COUNTER]
@@ -212,7 +369,8 @@ def test_counters_go_on_from_before_the_fault_and_never_fall(name: str, steps: l
 
 def test_before_its_scenario_a_gpu_is_well() -> None:
     for name in SCENARIOS:
-        plain, faulty = Fleet(""), Fleet(name)
+        node = node_for(name)
+        plain, faulty = Fleet("", node), Fleet(name, node)
         assert faulty.read(-3600) == plain.read(-3600)
 
 
@@ -234,6 +392,11 @@ def test_scenarios_combine_and_a_named_gpu_goes_first() -> None:
         ("xid48:1", "a simulated NVIDIA GeForce RTX 4090 has no ECC memory"),
         ("nvlink:3", "has no NVLink"),
         ("idle++demo", "is not understood"),
+        ("retired", "has no memory pages to retire; call the node v100-1"),
+        ("hbm_hot:1", "has no sensor of the memory's temperature"),
+        ("xid13@1", "choose 10 s or more"),
+        ("xid0", "did you mean xid"),
+        ("recovery", "there is no scenario 'recovery': did you mean recoveryN?"),
     ],
 )
 def test_a_scenario_that_cannot_be_had_is_refused_with_a_sentence(text: str, words: str) -> None:

@@ -40,6 +40,10 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/api/v1/gpus/{uuid}",
         "/api/v1/gpus/{uuid}/processes",
         "/api/v1/gpus/{uuid}/history",
+        "/api/v1/history",
+        "/api/v1/top",
+        "/api/v1/export",
+        "/api/v1/usage",
         "/api/v1/gpus/{uuid}/events",
         "/api/v1/events",
         "/api/v1/metrics-catalog",
@@ -51,6 +55,7 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/gpu/{uuid}/static",
         "/gpu/{uuid}/{key_path}",
         "/metrics",
+        "/metrics/dcgm",
         "/healthz",
         "/readyz",
     }

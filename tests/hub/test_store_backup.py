@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpufleet.hub.store.backup import PAGES, backup, check_backup
+from gpufleet.hub.store.backup import PAGES, backup, check_backup, restore
 from gpufleet.hub.store.chunk import Chunk, Column
 from gpufleet.hub.store.codec import encode_chunk
 from gpufleet.hub.store.database import open_database
-from gpufleet.hub.store.errors import StoreFailed, StoreUnusable
+from gpufleet.hub.store.errors import StoreFailed, StoreLocked, StoreUnusable
 from gpufleet.hub.store.grid import SubjectSamples
 from support.stored import HOUR, flush, minutes, said, stored, temporary_database
 
@@ -102,3 +102,36 @@ def test_postgresql_has_tools_of_its_own(postgres_url: str, tmp_path: Path) -> N
     with pytest.raises(StoreUnusable, match="use pg_dump"):
         backup(database, tmp_path / "copy.db")
     database.close()
+
+
+def test_what_a_copy_replaces_is_kept_whole_with_its_log(tmp_path: Path) -> None:
+    with temporary_database(tmp_path) as database:
+        path = Path(str(database.engine.url.database))
+        flush(database, minutes(7, [HOUR]))
+        backup(database, tmp_path / "copy.db")
+        flush(database, minutes(7, [HOUR + 1000]))
+        with pytest.raises(StoreLocked, match="Another hub uses"):
+            restore(tmp_path / "copy.db", path)
+        kept = {name: Path(f"{path}{name}").read_bytes() for name in ("", "-wal")}
+    for name, data in kept.items():  # as a killed hub leaves them
+        Path(f"{path}{name}").write_bytes(data)
+    former = restore(tmp_path / "copy.db", path)
+    assert former == path.with_name(f"{path.name}.before-1")
+    for file, ticks in ((path, [HOUR]), (former, [HOUR, HOUR + 1000])):
+        database = open_database(f"sqlite:///{file}")
+        try:
+            assert stored(database, 7).ticks.tolist() == ticks
+        finally:
+            database.close()
+    assert restore(tmp_path / "copy.db", path) == path.with_name(f"{path.name}.before-2")
+
+
+def test_a_copy_is_put_where_nothing_was_and_nothing_else_is(tmp_path: Path) -> None:
+    with temporary_database(tmp_path) as database:
+        backup(database, tmp_path / "copy.db")
+    (tmp_path / "letter").write_text("a letter")
+    with pytest.raises(StoreUnusable, match="not a sound gpufleet database"):
+        restore(tmp_path / "letter", tmp_path / "new.db")
+    assert not (tmp_path / "new.db").exists()
+    assert restore(tmp_path / "copy.db", tmp_path / "new.db") is None
+    check_backup(tmp_path / "new.db")

@@ -227,3 +227,28 @@ def test_a_hub_frozen_in_the_middle_of_a_write_is_followed_and_does_no_harm_when
                     assert value.scalar() == "2"
         finally:
             frozen.kill()
+
+
+def test_a_row_that_could_not_be_seen_is_watched_anew() -> None:
+    watch = Watch()
+    assert not watch.free(LeaseRow(4, "a", 17), 100.0)
+    watch.missed()
+    assert not watch.free(LeaseRow(4, "a", 17), 160.0)
+    assert watch.free(LeaseRow(4, "a", 17), 160.0 + HELD_SECONDS)
+
+
+def test_a_database_that_was_away_does_not_change_hands(
+    postgres_url: str, postgres: Cluster, clock: Clock
+) -> None:
+    with hub(postgres_url, clock) as (_, first), hub(postgres_url, clock) as (_, second):
+        assert first.step()
+        assert not second.step()
+        postgres.stop()
+        try:
+            clock.now += 60
+            with pytest.raises(StoreFailed):
+                second.step()
+        finally:
+            postgres.start()
+        assert not second.step()  # asked before the holder could renew
+        assert first.step()

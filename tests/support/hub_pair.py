@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.everything import everything_at
-from support.owed import caught_up, compare
+from support.everything import Samples, everything_at
+from support.owed import caught_up, compare, taken
 from support.processes import free_port, get, start, wait_for
 
 NODES = ("n0", "n1", "n2", "n3")
@@ -56,30 +56,31 @@ class HubPair:
         self.started = 0
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start_hub(self, hub: Hub) -> None:
+    def start_hub(self, hub: Hub, url: str = "") -> None:
         self.started += 1
         hub.number = self.started
         hub.process = start(
-            *("hub", "serve", "--database", self.url),
+            *("hub", "serve", "--database", url or self.url),
             *("--http-port", str(hub.http_port), "--grpc-port", str(hub.grpc_port)),
             *("--journal", str(self.home / f"hub-{hub.number}.jsonl")),
             log=self.home / f"hub-{hub.number}.log",
             extra={"GPUFLEET_DATABASE_SECONDS": str(self.seconds)},
         )
 
-    def start_agent(self, node: str) -> None:
+    def start_agent(self, node: str, *more: str) -> None:
         addresses = [f"127.0.0.1:{hub.grpc_port}" for hub in self.hubs]
         self.agents[node] = start(
             *("agent", "run", "--method", "sim", "--gpus", "2", "--node", node),
             *(part for address in addresses for part in ("--hub", address)),
             *("--state-dir", str(self.home / node)),
             *("--journal", str(self.home / f"{node}.jsonl")),
+            *more,
             log=self.home / f"{node}.log",
         )
 
-    def start_agents(self) -> None:
+    def start_agents(self, *more: str) -> None:
         for node in NODES:
-            self.start_agent(node)
+            self.start_agent(node, *more)
         wait_for(lambda: self.hubs[0].nodes_up == len(NODES), 60, "all nodes up")
 
     def followed(self, hub: Hub, since: float) -> dict[str, float]:
@@ -89,8 +90,11 @@ class HubPair:
         wait_for(lambda: hub.nodes_up == len(NODES), 60, "the agents have followed")
         return {"taken": taken, "followed": time.monotonic() - since}
 
-    def compare(self, hub: Hub, mortal: tuple[str, ...] = ()) -> int:
-        """End all in order and compare what is stored with what was taken; samples stored."""
+    def compare(self, hub: Hub, mortal: tuple[str, ...] = ()) -> tuple[Samples, Samples]:
+        """End all in order and compare what is stored with what was taken.
+
+        Returns what is stored of the journals' time and of before: a simulated past is in none.
+        """
         until = time.time_ns() // 1_000_000
         wait_for(
             lambda: caught_up(self.home, NODES, hub.number, until), 60, "all has come to the hub"
@@ -100,8 +104,14 @@ class HubPair:
         for process in self.agents.values():
             self._end(process, 30)
         stored = everything_at(self.url)
-        compare(stored, self.home, NODES, until, mortal=mortal)
-        return len(stored)
+        begins: dict[str, int] = {}
+        for node in NODES:
+            for subject, tick in taken(self.home / f"{node}.jsonl")[0]:
+                begins[subject] = min(tick, begins.get(subject, tick))
+        past = {key: values for key, values in stored.items() if key[1] < begins[key[0]]}
+        now = {key: values for key, values in stored.items() if key not in past}
+        compare(now, self.home, NODES, until, mortal=mortal)
+        return now, past
 
     @staticmethod
     def _end(process: subprocess.Popen[bytes] | None, seconds: float) -> None:

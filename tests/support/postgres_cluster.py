@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from support.processes import free_port
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
@@ -38,7 +39,7 @@ def binaries() -> Path | None:
     return Path(folders[-1]) if folders else None
 
 
-def _unprivileged() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     """Arguments of subprocess with which PostgreSQL, which refuses root, runs."""
     if os.geteuid():
         return {}
@@ -47,11 +48,6 @@ def _unprivileged() -> dict[str, Any]:
             user = pwd.getpwnam(name)
             return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     raise OSError("root cannot run PostgreSQL, and there is neither a user postgres nor nobody")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @dataclass
@@ -78,7 +74,7 @@ class Cluster:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            **_unprivileged(),
+            **unprivileged(),
         )
         if done.returncode:
             raise RuntimeError(f"{command} failed: {done.stdout}")
@@ -89,6 +85,18 @@ class Cluster:
 
     def stop(self, mode: str = "immediate") -> None:
         self.run("pg_ctl", "stop", "-w", "-t", "60", "-s", "-m", mode, "-D", self.data)
+
+    def kill(self) -> None:
+        """As if the machine had gone."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        (self.data / "postmaster.pid").unlink()
+
+    def end(self) -> None:
+        """Stop it if it runs."""
+        if (self.data / "postmaster.pid").exists():
+            self.stop()
 
     def processes(self) -> list[int]:
         """The server's process and its children."""
@@ -124,10 +132,10 @@ def cluster(settings: Mapping[str, str] = SETTINGS) -> Iterator[Cluster]:
         raise OSError("PostgreSQL is not installed (apt-get install postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="gpufleet-pg-"))
     try:
-        who = _unprivileged()
+        who = unprivileged()
         if who:
             os.chown(folder, who["user"], who["group"])
-        made = Cluster(folder, commands, _free_port())
+        made = Cluster(folder, commands, free_port())
         made.run("initdb", "-D", made.data, "-U", "gpufleet", "-A", "trust", "-N", "-E", "UTF8")
         lines = [f"{name} = '{value}'" for name, value in settings.items()]
         lines += [f"port = {made.port}", f"unix_socket_directories = '{folder}'"]
@@ -137,6 +145,6 @@ def cluster(settings: Mapping[str, str] = SETTINGS) -> Iterator[Cluster]:
         try:
             yield made
         finally:
-            made.stop()
+            made.end()
     finally:
         shutil.rmtree(folder)

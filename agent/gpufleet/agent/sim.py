@@ -53,7 +53,7 @@ class SimCollector:
             self._injections.append(hits[0] if hits else None)
         self._gpus: dict[str, SimGpu] = {}
         self._said_missing: frozenset[str] = frozenset()
-        self._told_xids: set[str] = set()
+        self._told_xids_ms = 0
         self._ended = threading.Event()
 
     def open(self) -> None:
@@ -109,21 +109,16 @@ class SimCollector:
         now = self._clock()
         fault = gpu.fault(now)
         if fault is None:
-            return Reading(gpu.values(now))
+            return Reading(gpu.values(now), detail=gpu.detail(now))
         if fault.state is FaultState.HUNG:
             self._ended.wait()
         return Reading(None, fault)
 
     def sightings(self) -> Sequence[Sighting]:
         """Xids of scenarios, each once."""
-        now = self._clock()
-        found = []
-        for uuid, gpu in self._gpus.items():
-            seen = gpu.sighting(now) if uuid not in self._told_xids else None
-            if seen is not None:
-                self._told_xids.add(uuid)
-                found.append(seen)
-        return found
+        now, told = self._clock(), self._told_xids_ms
+        self._told_xids_ms = max(now, told)
+        return [seen for gpu in self._gpus.values() for seen in gpu.sightings(told, now)]
 
     def processes(self, subject: Subject) -> Sequence[Process]:
         """The programs on a GPU at the clock's time; those of a GPU that hangs: blocks too."""

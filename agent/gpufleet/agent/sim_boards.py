@@ -52,6 +52,12 @@ class Board:
     fans: int
     vbios: str
     board_part: str
+    retires_pages: bool = False
+
+    @property
+    def remaps_rows(self) -> bool:
+        """Whether spare rows take the place of bad ones (Ampere and later, with ECC)."""
+        return self.ecc and not self.retires_pages
 
 
 H100 = Board(
@@ -194,7 +200,44 @@ RTX_4090 = Board(
     board_part="",
 )
 
+V100 = Board(
+    name="Tesla V100-SXM2-32GB",
+    architecture="Volta",
+    compute_capability="7.0",
+    cores=5120,
+    memory_bus_bits=4096,
+    memory_bytes=32768 * _MIB,
+    reserved_bytes=258 * _MIB,
+    idle_watts=42,
+    limit_watts=300,
+    limit_min_watts=150,
+    limit_max_watts=300,
+    clock_idle=135,
+    clock_max=1530,
+    memory_clock_idle=877,
+    memory_clock_max=877,
+    video_clock_idle=555,
+    video_clock_max=1372,
+    idle_performance_state=0,
+    idle_pcie_generation=3,
+    pcie_generation=3,
+    full_temperature=62,
+    operating_limit=83,
+    slowdown=87,
+    shutdown=90,
+    memory_limit=85,
+    nvlinks=6,
+    ecc=True,
+    gpm=False,
+    margin=False,
+    fans=0,
+    vbios="88.00.43.00.03",
+    board_part="900-2G503-0010-000",
+    retires_pages=True,
+)
+
 _MIXED = (H100, RTX_4090, A100, L40S)
+_BY_NODE = {"h100": H100, "a100": A100, "l40s": L40S, "rtx4090": RTX_4090, "v100": V100}
 
 
 def digest(*parts: object) -> int:
@@ -210,7 +253,13 @@ def number_of(node: str) -> int | None:
 
 
 def board_of(seed: int, node: str, index: int) -> Board:
-    """Numbered nodes hold one model each, every fourth one (and any other name) a mixture."""
+    """Numbered nodes hold one model each, every fourth one (and any other name) a mixture.
+
+    A node that is named after a model, as in ``v100-3``, holds that one.
+    """
+    named = _BY_NODE.get(node.partition("-")[0])
+    if named is not None:
+        return named
     number = number_of(node)
     if number is not None:
         slot = (number + seed - 2) % 4
@@ -240,7 +289,8 @@ def columns_of(board: Board) -> tuple[int, ...]:
     if board.nvlinks:
         ids += [45, 46, 47]
     if board.ecc:
-        ids += [50, 51, 52, 53, 54, 55, 56, 57, 62]
+        ids += [50, 51, 52, 53]
+        ids += [58, 59, 60] if board.retires_pages else [54, 55, 56, 57, 62]
     return tuple(sorted(ids))
 
 

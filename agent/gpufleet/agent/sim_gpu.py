@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gpufleet.agent.model import Fault, Process, Subject
+from gpufleet.agent.model import Fault, Json, Process, Subject
 from gpufleet.agent.sighting import FaultKind, Sighting, Source
 from gpufleet.agent.sim_boards import (
     Board,
@@ -20,8 +20,14 @@ from gpufleet.agent.sim_scenario import Injection
 from gpufleet.agent.sim_wave import Totals
 
 _MEMORY_STEP = 2 * 1024 * 1024
-_HELD = Job(1, 0, "bob", "ipykernel_launcher.py", 0.81, "notebook")
 _BUSY = Job(1, 0, "alice", "train.py", 0.78, "training")
+_JOBS = {
+    "idle": None,
+    "held": Job(1, 0, "bob", "ipykernel_launcher.py", 0.81, "notebook"),
+    # It has run for long and has all the memory that it will have.
+    "full": Job(1, -600_000, "carol", "vllm", 0.95, "inference"),
+}
+"""Who does the work of a scenario, where it is not the usual training."""
 
 
 def _role(seed: int, node: str, board: Board, index: int) -> tuple[int, str]:
@@ -49,18 +55,17 @@ class SimGpu:
         self._salt = digest("salt", seed, node, index)
         group, role = _role(seed, node, board, index)
         self._programme = programme_of(board, seed, node, group, role)
+        # No two boards draw quite the same power or get quite the same air.
+        self._gain = 960 + self._salt % 37
+        self._warmth = (self._salt >> 8) % 3000
         self._faulty: Programme | None = None
-        wave = injection.wave(board) if injection else None
+        wave = injection.wave(board, self._warmth / 1000) if injection else None
         if injection and wave:
-            work = injection.scenario.work
-            job = {"held": _HELD, "idle": None}.get(work, _BUSY)
+            job = _JOBS.get(injection.scenario.work, _BUSY)
             # Counters and temperature go on where the week's programme left them.
             before = self._programme.at(since_ms)
             self._carried: Totals = self._programme.totals(before)
             self._faulty = lone_programme(wave, job, since_ms, before.temperature)
-        # No two boards draw quite the same power or get quite the same air.
-        self._gain = 960 + self._salt % 37
-        self._warmth = (self._salt >> 8) % 3000
         self._columns = columns_of(board)
         self._facts = facts_of(board, seed, node, index)
         self._constant = self._constants()
@@ -81,6 +86,9 @@ class SimGpu:
             55: 0,
             56: 0,
             57: 0,
+            58: salt % 3,
+            59: 0,
+            60: 0,
             61: 0,
             62: 0,
         }
@@ -105,17 +113,25 @@ class SimGpu:
             return None
         return injection.fault()
 
-    def sighting(self, time_ms: int) -> Sighting | None:
-        """The Xid of its scenario, once its time has come."""
-        injection = self._injection
-        if injection is None or not injection.scenario.xid:
-            return None
-        came_ms = self._since_ms + injection.period_ms
-        if time_ms < came_ms:
-            return None
+    def sightings(self, after_ms: int, until_ms: int) -> list[Sighting]:
+        """The Xids of its scenario that came after one time and until another."""
+        injection, since_ms = self._injection, self._since_ms
+        if injection is None:
+            return []
         pci = str(self._facts["pci_bus_id"])
         code = injection.scenario.xid
-        return Sighting(FaultKind.XID, code, Source.SIM, came_ms, gpu=self.uuid, pci=pci)
+        return [
+            Sighting(FaultKind.XID, code, Source.SIM, since_ms + age, gpu=self.uuid, pci=pci)
+            for age in injection.xids_ms(after_ms - since_ms, until_ms - since_ms)
+        ]
+
+    def detail(self, time_ms: int) -> Mapping[str, Json] | None:
+        """What is no metric, where the scenario has such; before it began nothing was said."""
+        injection = self._injection
+        if injection is None or injection.scenario.detail is None or time_ms < self._since_ms:
+            return None
+        after_ms = time_ms - self._since_ms - injection.period_ms
+        return injection.scenario.detail(self.board, after_ms)
 
     def _at(self, time_ms: int) -> tuple[Moment, Totals]:
         if self._faulty is None or time_ms < self._since_ms:
@@ -129,6 +145,9 @@ class SimGpu:
 
     def values(self, time_ms: int) -> dict[int, int]:
         """Catalogue id → scaled integer at this time."""
+        injection = self._injection
+        if injection is not None and injection.scenario.freezes:
+            time_ms = min(time_ms, self._since_ms + injection.period_ms)
         moment, totals = self._at(time_ms)
         board, wave, second = self.board, moment.segment.wave, moment.second
         used = self._used(moment)
@@ -175,33 +194,12 @@ class SimGpu:
         if board.nvlinks:
             values[45] = totals[3]
             values[46] = totals[4]
-        if self._injection is not None and time_ms >= self._since_ms:
-            self._break(self._injection, values, time_ms - self._since_ms)
+        if injection is not None and time_ms >= self._since_ms:
+            age_ms = time_ms - self._since_ms
+            injection.scenario.meanwhile.apply(values, age_ms)
+            if age_ms >= injection.period_ms:
+                injection.scenario.effect.apply(values, age_ms - injection.period_ms)
         return values
-
-    def _break(self, injection: Injection, values: dict[int, int], age_ms: int) -> None:
-        """What counters and states show of a fault that the wave does not."""
-        name = injection.name
-        after_ms = age_ms - injection.period_ms
-        if name == "ecc":
-            corrected = age_ms // 7_000
-            values[50] += corrected
-            values[52] += corrected
-        if after_ms < 0:
-            return
-        if name in ("ecc", "xid48"):
-            values[51] += 1
-            values[53] += 1
-        if name in ("remap", "xid48"):
-            values[55] += 1
-            values[56] = 1
-        if name == "xid48":
-            values[61] = 1
-        elif name == "nvlink":
-            values[47] += 1 + after_ms // 2_000
-        elif name == "pcie":
-            values[41] = 8
-            values[42] += 1 + after_ms // 1_500
 
     def _job_start(self, moment: Moment, job: Job) -> int:
         return moment.cycle_start_ms + job.start_ms

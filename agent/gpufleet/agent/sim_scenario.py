@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 
-from gpufleet.agent.model import Fault, FaultState
+from gpufleet.agent.model import Fault
 from gpufleet.agent.sim_boards import Board
-from gpufleet.agent.sim_wave import NORMAL, Condition, Wave, wave
-from gpufleet.agent.sim_work import WORK
+from gpufleet.agent.sim_faults import FAMILIES, SCENARIOS, Scenario, scenario_of
+from gpufleet.agent.sim_wave import NORMAL, Load, Wave, wave
+from gpufleet.agent.sim_work import WORK, WORK_OF
 
 _ACTIVE_SHARE = 44 / 90
 """Share of each period in which a fault that comes and goes is there."""
@@ -19,110 +18,14 @@ _ACTIVE_SHARE = 44 / 90
 _CALM_BEFORE = 26 / 90
 """Share of each period before that; the rest is time to cool down again."""
 
+_MOST_XIDS = 16
+"""Xids told at once by a GPU that was not asked for long."""
+
+_LONGEST_S = 21_600
+
 
 class ScenarioError(ValueError):
     """A scenario that does not exist or cannot be had here. The text is one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """``work`` is set where the fault shows in the wave; else it is there after ``period_s``."""
-
-    sentence: str
-    period_s: int
-    work: str = ""
-    active: Condition = NORMAL
-    needs: str = ""
-    fault: FaultState | None = None
-    code: int = 0
-    xid: int = 0
-    """The Xid that comes once, when the period is over; 0: none."""
-
-
-SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
-    {
-        "demo": Scenario(
-            "a calm node in which one GPU overheats again and again",
-            90,
-            "steady",
-            Condition(cooling=0.4),
-        ),
-        "idle": Scenario("nobody uses any GPU", 60, "idle"),
-        "overheat": Scenario(
-            "cooling fails and comes back: above 80 °C in nearly half of each period",
-            90,
-            "steady",
-            Condition(cooling=0.4),
-        ),
-        "throttle": Scenario(
-            "hardware thermal slowdown comes and goes",
-            120,
-            "steady",
-            Condition(cooling=0.25, hardware_slowdown=True),
-        ),
-        "powercap": Scenario(
-            "the power limit is lowered to 60 % and put back",
-            120,
-            "steady",
-            Condition(power_limit=0.6),
-        ),
-        "powerstep": Scenario(
-            "power falls to half at unchanged utilisation, and comes back",
-            1200,
-            "steady",
-            Condition(power=0.5),
-        ),
-        "fanfail": Scenario(
-            "the fans stop and start again (boards without fans only get hot)",
-            300,
-            "steady",
-            Condition(cooling=0.4, fan_turns=False),
-        ),
-        "memheld": Scenario("memory is held at 0 % utilisation", 60, "held"),
-        "stuck_kernel": Scenario("a kernel spins: 100 % utilisation at little power", 60, "stuck"),
-        "ecc": Scenario(
-            "corrected ECC errors trickle; after the period one is uncorrectable",
-            60,
-            needs="ecc",
-        ),
-        "remap": Scenario("a memory row waits for a reset to be remapped", 30, needs="ecc"),
-        "xid48": Scenario(
-            "an uncorrectable ECC error (Xid 48): reset needed", 60, needs="ecc", xid=48
-        ),
-        "nvlink": Scenario("NVLink replays and CRC errors grow", 30, needs="nvlinks"),
-        "pcie": Scenario("the PCIe link falls to 8 lanes and replays", 30),
-        "xid79": Scenario(
-            "GPU is lost: it has fallen off the bus (Xid 79); reboot the node",
-            60,
-            fault=FaultState.LOST,
-            code=15,
-            xid=79,
-        ),
-        "reset_required": Scenario(
-            "GPU requires a reset: stop its programs and run nvidia-smi --gpu-reset",
-            60,
-            fault=FaultState.RESET_REQUIRED,
-            code=16,
-        ),
-        "no_permission": Scenario(
-            "no permission to read this GPU: give the agent's user access to its device file",
-            0,
-            fault=FaultState.NO_PERMISSION,
-            code=4,
-        ),
-        "vanish": Scenario(
-            "GPU is no longer among those that the driver lists",
-            60,
-            fault=FaultState.MISSING,
-            code=6,
-        ),
-        "hang": Scenario(
-            "reads of this GPU never return",
-            30,
-            fault=FaultState.HUNG,
-        ),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +33,9 @@ class Injection:
     """One scenario on some GPUs (``None``: those that it is meant for by default)."""
 
     name: str
+    scenario: Scenario
     period_ms: int
     gpus: frozenset[int] | None = None
-
-    @property
-    def scenario(self) -> Scenario:
-        return SCENARIOS[self.name]
 
     def hits(self, index: int) -> bool:
         """Whether GPU ``index`` is meant."""
@@ -150,19 +50,39 @@ class Injection:
             return None
         return Fault(scenario.fault, scenario.sentence, scenario.code)
 
-    def wave(self, board: Board) -> Wave | None:
-        """The wave that shows the fault, if it is of that sort; its length is the period."""
+    def xids_ms(self, after_ms: int, until_ms: int) -> tuple[int, ...]:
+        """When its Xid came since ``after_ms``, in ms since the scenario began; oldest first."""
+        if not self.scenario.xid or until_ms < self.period_ms:
+            return ()
+        last = until_ms // self.period_ms if self.scenario.again else 1
+        times = (n * self.period_ms for n in range(max(1, last - _MOST_XIDS + 1), last + 1))
+        return tuple(time_ms for time_ms in times if time_ms > after_ms)
+
+    def wave(self, board: Board, warmer: float) -> Wave | None:
+        """The wave that shows the fault, if it is of that sort; its length is the period.
+
+        ``warmer`` is by how many degrees this very board is warmer than others of its model.
+        """
         scenario = self.scenario
         if not scenario.work:
             return None
-        loads = WORK["notebook" if scenario.work == "held" else scenario.work](0)
+        work, variant = WORK_OF.get(scenario.work, (scenario.work, 0))
+        loads = WORK[work](variant)
         seconds = self.period_ms // 1000
         first = round(seconds * _CALM_BEFORE)
         active = range(first, first + round(seconds * _ACTIVE_SHARE))
+        fault = scenario.active
+        if scenario.settles is not None:
+            threshold, above = scenario.settles
+            fault = replace(fault, celsius=getattr(board, threshold) + above + 0.5 - warmer)
+        resting = active if scenario.rests else range(0)
         return wave(
             board,
-            [loads[second % len(loads)] for second in range(seconds)],
-            [scenario.active if second in active else NORMAL for second in range(seconds)],
+            [
+                Load() if second in resting else loads[second % len(loads)]
+                for second in range(seconds)
+            ],
+            [fault if second in active else NORMAL for second in range(seconds)],
         )
 
 
@@ -183,14 +103,20 @@ def _injection(part: str, gpus: int) -> Injection:
             " for example overheat:0,2@120"
         )
     name, listed, number, unit = match.groups(default="")
-    if name not in SCENARIOS:
-        near = difflib.get_close_matches(name, SCENARIOS, 1, 0.5)
-        hint = f"did you mean {near[0]}?" if near else "choose one of " + ", ".join(SCENARIOS) + "."
+    scenario = scenario_of(name)
+    if scenario is None:
+        near = difflib.get_close_matches(name, (*SCENARIOS, *FAMILIES), 1, 0.5)
+        known = ", ".join((*SCENARIOS, *FAMILIES))
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {known}."
         raise ScenarioError(f"there is no scenario {name!r}: {hint}")
-    period_s = int(number) * _UNITS[unit] if number else SCENARIOS[name].period_s
-    if SCENARIOS[name].work and not 10 <= period_s <= 21_600:
+    period_s = int(number) * _UNITS[unit] if number else scenario.period_s
+    if scenario.work and not 10 <= period_s <= _LONGEST_S:
         raise ScenarioError(
             f"a period of {period_s} s does not suit scenario {name!r}: choose 10 s to 6 h"
+        )
+    if scenario.again and period_s < 10:
+        raise ScenarioError(
+            f"a period of {period_s} s does not suit scenario {name!r}: choose 10 s or more"
         )
     chosen = frozenset(map(int, listed.split(","))) if listed else None
     for index in sorted(chosen or ()):
@@ -199,15 +125,22 @@ def _injection(part: str, gpus: int) -> Injection:
             raise ScenarioError(
                 f"scenario {part!r} names GPU {index}, but there are {gpus}: {hint}"
             )
-    return Injection(name, period_s * 1000, chosen)
+    return Injection(name, scenario, period_s * 1000, chosen)
 
 
 def check_board(injection: Injection, board: Board, index: int) -> None:
     """ScenarioError where the board lacks what the scenario breaks."""
     needs = injection.scenario.needs
     if needs and not getattr(board, needs):
-        what = {"ecc": "ECC memory", "nvlinks": "NVLink"}[needs]
+        what = {
+            "ecc": "ECC memory",
+            "remaps_rows": "memory rows to remap",
+            "retires_pages": "memory pages to retire",
+            "memory_limit": "sensor of the memory's temperature",
+            "nvlinks": "NVLink",
+        }[needs]
+        mend = "call the node v100-1" if needs == "retires_pages" else "name another GPU"
         raise ScenarioError(
             f"scenario {injection.name!r} cannot be had on GPU {index}: a simulated {board.name}"
-            f" has no {what}; name another GPU"
+            f" has no {what}; {mend}"
         )

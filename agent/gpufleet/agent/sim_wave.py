@@ -17,7 +17,7 @@ LAG_SECONDS = 20.0
 """Time constant with which a core's temperature follows its power."""
 
 _AMBIENT_CELSIUS = 27.0
-_IDLE, _POWER_CAP, _SLOWDOWN, _SW_THERMAL, _HW_THERMAL = 0x1, 0x4, 0x8, 0x20, 0x40
+_IDLE, _POWER_CAP, _SW_THERMAL, _HW_THERMAL = 0x1, 0x4, 0x20, 0x40
 
 Totals = tuple[int, int, int, int, int, int, int]
 """mJ, PCIe bytes received and sent, NVLink bytes received and sent, ms held by heat, by power."""
@@ -45,13 +45,23 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What stands in a board's way for one second (1.0 = nothing)."""
+    """What stands in a board's way for one second (1.0 = nothing).
+
+    ``speed`` is the share of its clocks that ``throttle`` (nvmlClocksEventReason* bits) leaves.
+    ``celsius`` is what the core settles at whatever it draws; ``None``: as its power has it.
+    ``memory_excess`` is what the memory settles at above its limit, ``None``: as the core has it.
+    """
 
     cooling: float = 1.0
     power_limit: float = 1.0
+    limit_holds: bool = True
     power: float = 1.0
     fan_turns: bool = True
-    hardware_slowdown: bool = False
+    throttle: int = 0
+    speed: float = 1.0
+    celsius: float | None = None
+    memory_excess: float | None = None
+    pcie_generation: int | None = None
 
 
 NORMAL = Condition()
@@ -102,6 +112,7 @@ class Wave:
 class _Second:
     power_watts: float
     celsius: float
+    memory_celsius: float
     clock_ratio: float
     throttle: int
 
@@ -114,6 +125,7 @@ def _warmth(board: Board, watts: float, cooling: float) -> float:
 def _live(board: Board, loads: Sequence[Load], conditions: Sequence[Condition]) -> list[_Second]:
     """Go through the wave twice: the second time the heat of the end is there at the start."""
     celsius = _warmth(board, board.idle_watts, 1.0)
+    memory_extra = 0.0
     awake = board.idle_watts * 1.25
     seconds: list[_Second] = []
     for _ in range(2):
@@ -125,23 +137,33 @@ def _live(board: Board, loads: Sequence[Load], conditions: Sequence[Condition]) 
                 demand = max(awake, demand * condition.power)
             else:
                 demand = float(board.idle_watts)
-            throttle = 0 if load.utilization else _IDLE
+            throttle = condition.throttle if load.utilization else _IDLE
             clock = 1.0
-            if demand > limit:
+            watts = demand
+            if demand > limit and condition.limit_holds:
                 throttle |= _POWER_CAP
                 clock = (limit / demand) ** 0.5
-            watts = min(demand, limit)
-            if condition.hardware_slowdown:
-                throttle |= _SLOWDOWN | _HW_THERMAL
-                speed = 0.5
-            else:
-                speed = min(1.0, max(0.5, 1.0 - 0.15 * (celsius - (board.operating_limit - 5))))
-            if speed < 1.0:
+                watts = limit
+            # Where a fault sets the temperature, heat slows the board past its limit only, so that
+            # thresholds below the limit can be seen alone.
+            slowed_above = board.operating_limit - (5 if condition.celsius is None else 0)
+            heat = min(1.0, max(0.5, 1.0 - 0.15 * (celsius - slowed_above)))
+            if heat < 1.0:
                 throttle |= _SW_THERMAL
+            speed = min(heat, condition.speed)
             watts = board.idle_watts + (watts - board.idle_watts) * speed
-            celsius += (_warmth(board, watts, condition.cooling) - celsius) / LAG_SECONDS
-            celsius = min(celsius, board.slowdown - 1.0)
-            seconds.append(_Second(watts, celsius, clock * speed, throttle))
+            before = celsius
+            if condition.celsius is None:
+                celsius += (_warmth(board, watts, condition.cooling) - celsius) / LAG_SECONDS
+                celsius = min(celsius, max(before, board.slowdown - 1.0))
+            else:
+                celsius += (condition.celsius - celsius) / LAG_SECONDS
+            memory = celsius + 3 + 6 * load.dram
+            extra = 0.0
+            if condition.memory_excess is not None and board.memory_limit is not None:
+                extra = max(0.0, board.memory_limit + condition.memory_excess - memory)
+            memory_extra += (extra - memory_extra) / LAG_SECONDS
+            seconds.append(_Second(watts, celsius, memory + memory_extra, clock * speed, throttle))
     return seconds
 
 
@@ -191,9 +213,7 @@ def wave(board: Board, loads: Sequence[Load], conditions: Sequence[Condition] = 
         tensor_active=ratio([x.tensor for x in loads]),
         dram_active=ratio([x.dram for x in loads]),
         temperature=whole([s.celsius * 1000 for s in lived]),
-        memory_temperature=whole(
-            [(s.celsius + 3 + 6 * x.dram) * 1000 for s, x in zip(lived, loads, strict=True)]
-        ),
+        memory_temperature=whole([s.memory_celsius * 1000 for s in lived]),
         power=power,
         power_limit=whole([board.limit_watts * 1000 * c.power_limit for c in conditions]),
         fan=whole([_fan(board, s, c) for s, c in zip(lived, conditions, strict=True)]),
@@ -206,7 +226,11 @@ def wave(board: Board, loads: Sequence[Load], conditions: Sequence[Condition] = 
         ),
         performance_state=whole([0 if x.context else board.idle_performance_state for x in loads]),
         pcie_generation=whole(
-            [board.pcie_generation if x.context else board.idle_pcie_generation for x in loads]
+            [
+                c.pcie_generation
+                or (board.pcie_generation if x.context else board.idle_pcie_generation)
+                for x, c in zip(loads, conditions, strict=True)
+            ]
         ),
         throttle=whole([s.throttle for s in lived]),
         rates=rates,

@@ -140,6 +140,9 @@ WORK: Mapping[str, Callable[[int], list[Load]]] = {
     "stuck": stuck,
 }
 
+WORK_OF: Mapping[str, tuple[str, int]] = {"held": ("notebook", 0), "full": ("inference", 4)}
+"""Work of scenarios that is a variant of another: its kind and its variant."""
+
 
 @lru_cache(maxsize=256)
 def wave_of(board: Board, work: str, variant: int) -> Wave:

@@ -1,4 +1,4 @@
-"""``gpufleet hub``: serve the fleet, migrate its database."""
+"""``gpufleet hub``: serve the fleet; migrate, copy and restore its database."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpufleet.hub.config import HubConfig
 
 SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "journal")
 """Flags that are settings of the hub (gpufleet.hub.config)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``serve`` and ``migrate``."""
+    """Adds ``serve``, ``migrate``, ``backup`` and ``restore``."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     serve = actions.add_parser(
         "serve",
@@ -36,6 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Brings the database's schema up to date. On SQLite serve does it by itself.",
     )
     _database(migrate)
+    backup = actions.add_parser(
+        "backup",
+        help="copy the SQLite database while the hub runs",
+        description="Writes a whole, checked copy of the SQLite database to FILE. The hub may run"
+        " and goes on. Of PostgreSQL use pg_dump -Fc or pg_basebackup.",
+    )
+    backup.add_argument("file", type=Path, metavar="FILE", help="a new file")
+    _database(backup)
+    restore = actions.add_parser(
+        "restore",
+        help="put such a copy in the database's place",
+        description="Puts a copy in the place of the SQLite database, while no hub runs. What was"
+        " there is kept beside it.",
+    )
+    restore.add_argument("file", type=Path, metavar="FILE", help="a copy made by backup")
+    _database(restore)
 
 
 def _database(parser: argparse.ArgumentParser) -> None:
@@ -68,12 +87,27 @@ def run(args: argparse.Namespace) -> int:
         return 2
     from gpufleet.hub import app
 
+    if args.action in ("backup", "restore"):
+        return _copy(args, settings)
     _log_to_stderr()
     try:
         return app.migrate(settings) if args.action == "migrate" else app.serve(settings)
     except app.CannotStart as error:
         print(f"gpufleet hub: {error}", file=sys.stderr)
         return 1
+
+
+def _copy(args: argparse.Namespace, settings: HubConfig) -> int:
+    from gpufleet.hub import copies
+    from gpufleet.hub.store.errors import StoreError
+
+    act = copies.back_up if args.action == "backup" else copies.put_back
+    try:
+        print(act(settings, args.file))
+    except StoreError as error:
+        print(f"gpufleet hub {args.action}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _log_to_stderr() -> None:

@@ -41,6 +41,12 @@ COMMANDS: dict[str, Command] = {
         "gpufleet.cli.snapshot", "print every GPU of this machine as JSON, without a hub", "agent"
     ),
     "hub": Command("gpufleet.cli.hub", "collect from agents, keep history, serve it", "hub"),
+    "export": Command(
+        "gpufleet.cli.export",
+        "write history as CSV or JSON lines, from a hub or its database",
+        "hub",
+    ),
+    "usage": Command("gpufleet.cli.usage", "who held the GPUs, for how long, and used them", "hub"),
     "demo": Command("gpufleet.cli.demo", "a whole fleet on this machine, to look at", "agent,hub"),
 }
 

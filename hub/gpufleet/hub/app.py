@@ -19,7 +19,13 @@ from sqlalchemy import make_url
 from gpufleet.hub import ingest
 from gpufleet.hub.config import HubConfig
 from gpufleet.hub.lease_keeper import Keeper
-from gpufleet.hub.standby import HttpFront, Standing, StreamFront, first
+from gpufleet.hub.standby import (
+    HttpFront,
+    Standing,
+    StreamFront,
+    first,
+    send_away_when_cut_off,
+)
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.database import migrate as store_migrate
 from gpufleet.hub.store.errors import StoreError
@@ -172,6 +178,7 @@ async def _run(
     with ThreadPoolExecutor(4, "reader") as reader:
         serving = watch("http", http.serve(sockets=[http_socket]))
         closing = watch("close", _close_http(stop, http))
+        cut_off = watch("cut off", send_away_when_cut_off(stream_front, keeper))
         await grpc_server.start()
         keeper.start()
         while not stop.is_set():
@@ -197,9 +204,9 @@ async def _run(
         await grpc_server.stop(0.2)
         await keeper.close()
         _, late = await asyncio.wait([serving], timeout=STOP_SECONDS)
-        for task in (closing, *late):
+        for task in (closing, cut_off, *late):
             task.cancel()
-        await asyncio.gather(serving, closing, return_exceptions=True)
+        await asyncio.gather(serving, closing, cut_off, return_exceptions=True)
     return 0 if written and not failed.is_set() else 1
 
 

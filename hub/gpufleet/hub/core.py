@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TextIO
 
-from gpufleet.alerting.health_extras import extras_of
 from gpufleet.hub import recorder
-from gpufleet.hub.fleet import CLAIM_MS, Fleet, Node, SubjectEntry
+from gpufleet.hub.fleet import Fleet, Node
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.hub.hello import Refused, Registration
@@ -23,16 +23,24 @@ from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.streams import AgentStream
-from gpufleet.hub.views import Snapshot
+from gpufleet.hub.subjects import Subjects
+from gpufleet.hub.usage import Reading, UsageMeter
+from gpufleet.hub.views import ProcessView, Snapshot
 from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
+from gpufleet.proto.catalog import BY_NAME
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
-MAX_REFUSED = 10_000
-"""Refused claims remembered, so that each is recorded once in ten minutes."""
 MAX_EVENTS = 20_000
 """Events of the hub's own that wait for the database; further ones are dropped, and it is said."""
+PROCESSES_MS = 5000
+"""Agents list processes this often, or each tick where ticks are rarer."""
+LISTS_MISSED = 3
+"""What was held is counted over so many lists that did not come, not over longer silence."""
+
+_UTILIZATION = BY_NAME["utilization_ratio"].id
+_POWER = BY_NAME["power_watts"].id
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +73,17 @@ class Core:
         self.memory = HealthMemory(self.health, histories or {})
         self.xids = XidCounts()
         self.judge = Judge(self.fleet, self.health, self.memory, self.event)
+        self.usage = UsageMeter(self.now())
         self.registrar = registrar
+        self.subjects = Subjects(
+            self.fleet,
+            self.health,
+            self.memory,
+            registrar,
+            self.event,
+            self.now,
+            self.mono,
+        )
         self.logs: dict[int, NodeLog] = {}
         self.streams: dict[str, AgentStream] = {}
         self.stats = Stats()
@@ -82,13 +100,9 @@ class Core:
         self._published = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._rebooted: set[str] = set()
-        self._refused_at: dict[tuple[int, str, str], int] = {}
-        """When (node id, kind, key) was last recorded as a refused claim."""
-        self._node_of_id: dict[int, Node] = {}
         for record in registrar.nodes():
             facts = record.node
-            self.fleet.nodes[facts.name] = self._node_of_id[record.id] = Node(
+            self.fleet.nodes[facts.name] = Node(
                 node_id=record.id,
                 name=facts.name,
                 labels=facts.labels,
@@ -121,7 +135,7 @@ class Core:
         self._refuse_second_machine(registration)
         before = self.registrar.known_node(name)
         if before is not None and before.node.boot_id not in ("", registration.boot_id):
-            self._rebooted.add(name)
+            self.subjects.rebooted(name)
         facts = {**registration.facts, "machine_id": registration.machine_id}
         record = await self.registrar.node(
             NodeFacts(
@@ -137,7 +151,7 @@ class Core:
         )
         node = self.fleet.nodes.get(name)
         if node is None:
-            node = self.fleet.nodes[name] = self._node_of_id[record.id] = Node(record.id, name)
+            node = self.fleet.nodes[name] = Node(record.id, name)
             self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
         self._refuse_second_machine(registration)
         node.labels = registration.labels
@@ -209,130 +223,36 @@ class Core:
                 " them and tries again.",
             )
 
-    # Subjects
+    # Processes
 
-    async def inventory(self, node: Node, entries: Sequence[SubjectEntry]) -> bool:
-        """Replace a node's subjects; those that another node owns are refused and recorded.
-
-        True if all are this node's now.
-        """
-        accepted = []
-        for entry in entries:
-            owner = self._owner_before(node, entry.kind, entry.key)
-            if owner is None:
-                accepted.append(entry)
-            else:
-                await self._claim_refused(node, entry.kind, entry.key, owner)
-        whole = len(accepted) == len(entries)
-        own = next((entry.facts for entry in accepted if entry.kind == "node"), None)
-        if own is None:
-            accepted.insert(0, SubjectEntry(0, "node", node.name, 0, node.name, "", {}))
-        else:
-            await self._learn(node, own)
-        moved = [
-            (entry, self.registrar.owner(entry.kind, entry.key))
-            for entry in accepted
-            if entry.kind == "gpu"
-        ]
-        ids = await self.registrar.subjects(node.node_id, accepted)
-        before = set(node.slots)
-        self.fleet.set_inventory(
-            node,
-            [replace(entry, subject_id=ids[(entry.kind, entry.key)]) for entry in accepted],
-        )
-        for slot in before.difference(node.slots):
-            self.health.remove(slot)
+    def processes(self, node: Node, listed: Sequence[ProcessView], time_ms: int) -> None:
+        """A node's processes now; those who held its GPUs since the last list are counted."""
+        before_ms = self.fleet.processes_time_ms.get(node.name)
+        self.fleet.set_processes(node, listed, time_ms)
+        if before_ms is None:
+            return
+        of: dict[str, list[ProcessView]] = {}
+        for process in listed:
+            of.setdefault(process.gpu, []).append(process)
+        gpus = []
         for slot in node.slots:
             subject = self.fleet.subjects[slot]
-            if subject is not None and subject.kind == "gpu":
-                interval = node.interval_ms
-                self.health.set_subject(slot, subject.key, subject.facts, interval_ms=interval)
-                self.memory.restore(slot, subject.subject_id)
-        if node.name in self._rebooted:
-            self._rebooted.discard(node.name)
-            self._note_resets(node, self.now())
-        for entry, owner_id in moved:
-            if owner_id is not None and owner_id != node.node_id:
-                names = (n.name for n in self.fleet.nodes.values() if n.node_id == owner_id)
-                self.event(
-                    node.node_id,
-                    ids[(entry.kind, entry.key)],
-                    "gpu_moved",
-                    "info",
-                    f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
-                )
-        return whole
+            if subject is not None and subject.key in of:
+                gpus.append((self._reading(slot, subject.subject_id), of[subject.key]))
+        longest = LISTS_MISSED * max(node.interval_ms, PROCESSES_MS)
+        self.usage.note(node.node_id, max(before_ms, time_ms - longest), time_ms, gpus, self.now())
 
-    def _owner_before(self, node: Node, kind: str, key: str) -> str | None:
-        """The other node that this subject is still kept for.
-
-        After a start of the hub, for the node that the database names until its first inventory.
-        """
-        if (kind, key) in self.fleet.slots:
-            return self.fleet.refused_claim(kind, key, node, self.mono())
-        owner = self._node_of_id.get(self.registrar.owner(kind, key) or 0)
-        if owner is None or owner is node or owner.own_slot is not None:
-            return None
-        seen_ms = owner.last_receipt_ms
-        return owner.name if seen_ms is not None and self.now() - seen_ms < CLAIM_MS else None
-
-    async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
-        """Keep what an inventory says of the node: its driver may have opened after the hello."""
-        known = self.registrar.known_node(node.name)
-        stream = self.streams.get(node.name)
-        said = stream.registration.facts if stream is not None else {}
-        learnt = {**said, **facts, "machine_id": node.facts.get("machine_id", "")}
-        if known is not None and learnt != node.facts:
-            await self.registrar.node(replace(known.node, facts=learnt))
-            node.facts = learnt
-
-    def detail(self, slot: int, detail: Mapping[str, Any]) -> None:
-        """What is known of a subject beside metrics; some of it counts for its health."""
-        self.fleet.set_detail(slot, detail)
-        if self.fleet.is_gpu[slot]:
-            self.health.set_extras(slot, extras_of(detail))
-
-    async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
-        now, claim = self.mono(), (node.node_id, kind, key)
-        if now - self._refused_at.get(claim, now - CLAIM_MS) < CLAIM_MS:
-            return
-        if len(self._refused_at) >= MAX_REFUSED:
-            self._refused_at = {c: at for c, at in self._refused_at.items() if now - at < CLAIM_MS}
-            if len(self._refused_at) >= MAX_REFUSED:
-                return
-        self._refused_at[claim] = now
-        ids = await self.registrar.subjects(
-            node.node_id, [SubjectEntry(0, "node", node.name, 0, node.name, "", {})]
+    def _reading(self, slot: int, subject_id: int) -> Reading:
+        """What a GPU does now, as far as it is heard."""
+        values = self.fleet.values[:, slot]
+        utilization = float(values[self.fleet.rows[_UTILIZATION]])
+        watts = float(values[self.fleet.rows[_POWER]])
+        fresh = not self.fleet.stale[slot]
+        return Reading(
+            subject_id,
+            utilization if fresh and not math.isnan(utilization) else None,
+            watts if fresh and not math.isnan(watts) else None,
         )
-        self.event(
-            node.node_id,
-            ids[("node", node.name)],
-            "gpu_claim_refused",
-            "warning",
-            f"Node {node.name} claims {kind} {key}, which node {owner} owns and sent within"
-            " the last 10 minutes.",
-        )
-
-    async def subject_ids(self, node: Node, keys: Sequence[tuple[str, str]]) -> list[int | None]:
-        """Surrogate ids of what a node names; ``None`` for what is another node's.
-
-        A subject that no inventory ever listed (an old record in a spool) is registered bare.
-        """
-        result: list[int | None] = []
-        unknown = []
-        for kind, key in keys:
-            refused = self._owner_before(node, kind, key) is not None
-            refused = refused or (kind == "node" and key != node.name)
-            subject_id = None if refused else self.registrar.subject_id(kind, key)
-            if subject_id is None and not refused:
-                unknown.append(SubjectEntry(0, kind, key, 0, "", "", {}))
-            result.append(subject_id)
-        if unknown:
-            ids = await self.registrar.subjects(node.node_id, unknown)
-            result = [
-                ids.get((kind, key), known) for (kind, key), known in zip(keys, result, strict=True)
-            ]
-        return result
 
     # Records
 
@@ -362,19 +282,13 @@ class Core:
             if event.kind == "xid" and slot is not None and self.fleet.is_gpu[slot]:
                 self.health.note_xid(slot, event.code, event.time_ms)
             elif event.kind == "driver_changed":
-                self._note_resets(node, event.time_ms)
+                self.subjects.note_resets(node, event.time_ms)
 
     def count_xids(self, events: Iterable[EventRow]) -> None:
         """Count the Xids among events that were just taken, or that the database holds."""
         if self.xids.note(events):
             self.fleet.xids = self.xids.view()
             self.fleet.dirty = True
-
-    def _note_resets(self, node: Node, time_ms: int) -> None:
-        """The node booted or its driver was loaded: its GPUs begin anew."""
-        for slot in node.slots:
-            if self.fleet.is_gpu[slot]:
-                self.health.note_reset(slot, time_ms)
 
     async def admit(self) -> None:
         """Wait while more is uncommitted than memory allows."""

@@ -21,7 +21,9 @@ from gpufleet.hub.store.grid import SubjectSamples, minute_chunks
 from gpufleet.hub.store.health import write_histories
 from gpufleet.hub.store.retention import Retention
 from gpufleet.hub.store.upkeep import Upkeep
+from gpufleet.hub.store.usage import write_usage
 from gpufleet.hub.store.write import EventRow, NodeFlush, write_flushes
+from gpufleet.hub.usage import UsageRow
 
 PERIOD_SECONDS = 1.0
 MAX_RETRY_SECONDS = 15.0
@@ -49,9 +51,10 @@ class _Extra:
 
     events: list[EventRow]
     histories: dict[int, Mapping[str, Any] | None]
+    usage: list[UsageRow]
 
 
-_NOTHING = _Extra([], {})
+_NOTHING = _Extra([], {}, [])
 
 
 class Flusher:
@@ -92,7 +95,7 @@ class Flusher:
     async def flush(self, *, everything: bool = False) -> bool:
         """One round; False when the database did not take it: what was due is due again."""
         async with self._turn:
-            good = await self._round(self._due(everything), self._extra())
+            good = await self._round(self._due(everything), self._extra(everything))
             while good and everything and (parts := self._due(everything)):
                 good = await self._round(parts, _NOTHING)
             self._core.measure_room()
@@ -113,14 +116,16 @@ class Flusher:
         for parts, extra in pieces:
             if not good:
                 self._put_back(parts, extra)
-            elif parts or extra.events or extra.histories:
+            elif parts or extra is not _NOTHING:
                 good = await self._commit(parts, extra)
         return good
 
-    def _extra(self) -> _Extra:
+    def _extra(self, everything: bool) -> _Extra:
         events, self._core.events = self._core.events, []
         histories = self._core.memory.changed(self._core.fleet, self._core.now())
-        return _Extra(events, histories) if events or histories else _NOTHING
+        usage = self._core.usage.changed(self._core.now(), everything=everything)
+        some = events or histories or usage
+        return _Extra(events, histories, usage) if some else _NOTHING
 
     def _due(self, everything: bool) -> list[_Part]:
         now = self._core.now()
@@ -166,6 +171,7 @@ class Flusher:
             part.log.done(part.batches, committed=True)
             part.log.waiting_since = self._core.mono()
             self._core.acknowledge(part.log, part.name)
+        self._core.usage.saved(self._core.now())
         return True
 
     def _put_back(self, parts: Iterable[_Part], extra: _Extra) -> None:
@@ -174,6 +180,7 @@ class Flusher:
             part.log.done(part.batches, committed=False)
         self._core.events[:0] = extra.events
         self._core.memory.not_saved(extra.histories)
+        self._core.usage.not_saved(extra.usage)
 
     def _give_up(self, parts: Iterable[_Part], extra: _Extra) -> None:
         """Hand a node's records back to its agent; what is the hub's own is lost, and said."""
@@ -195,6 +202,7 @@ class Flusher:
         with self._database.writing() as connection:
             write_flushes(connection, flushes)
             write_histories(connection, extra.histories)
+            write_usage(connection, extra.usage)
         return sum(len(flush.chunks) for flush in flushes)
 
     async def _keep_up(self) -> None:

@@ -48,6 +48,7 @@ class Session:
         self.node = stream.node
         self.log = stream.log
         self._say = stream.say
+        self._said = stream.registration.facts
         self._layouts: dict[int, Layout] = {}
         self._bindings: dict[int, Binding] = {}
         self._live_layout: int | None = None
@@ -122,7 +123,7 @@ class Session:
         layout = self._layouts.get(layout_id)
         if layout is None:
             raise WireError("Samples name a layout that was not announced on this stream.")
-        ids = await self.core.subject_ids(self.node, layout.subjects)
+        ids = await self.core.subjects.ids(self.node, layout.subjects)
         binding = self.core.fleet.bind(self.node, layout, ids)
         self._bindings[layout_id] = binding
         return binding
@@ -170,7 +171,7 @@ class Session:
         """Pass over records of the future, so that those behind them are not held up."""
         if not message.seq:
             return
-        (own,) = await self.core.subject_ids(self.node, [("node", self.node.name)])
+        (own,) = await self.core.subjects.ids(self.node, [("node", self.node.name)])
         count = max(1, message.count)
         verdict, _ = self.log.judge(message.epoch, message.seq, count, message.gap)
         if verdict is Verdict.JUMP:
@@ -287,7 +288,7 @@ class Session:
         """Take an inventory; what is refused of it is claimed again later (a node renamed, a GPU
         moved): the agent says its inventory only once."""
         self._claimed_at = self.core.mono()
-        whole = await self.core.inventory(self.node, entries)
+        whole = await self.core.subjects.inventory(self.node, entries, self._said)
         self._claims = () if whole else entries
 
     async def _events(self, message: pb.AgentMessage) -> None:
@@ -301,7 +302,7 @@ class Session:
             door.subject(event.subject_kind or "node", event.subject_key or self.node.name)
             for event in message.events.events
         ]
-        *ids, own = await self.core.subject_ids(self.node, [*keys, ("node", self.node.name)])
+        *ids, own = await self.core.subjects.ids(self.node, [*keys, ("node", self.node.name)])
         # Judged only now: while this stream waited, a newer one may have brought the same records.
         verdict, known = self.log.judge(message.epoch, message.seq, count, message.gap)
         if verdict is Verdict.JUMP:
@@ -359,14 +360,13 @@ class Session:
             if slot is None or self.core.fleet.owner.get(slot) is not self.node:
                 continue
             detail = door.json_object(entry.json, f"The detail of {entry.subject_key[:64]}")
-            self.core.detail(slot, detail)
+            self.core.subjects.detail(slot, detail)
 
     def _processes(self, message: pb.Processes) -> None:
         if len(message.processes) > MAX_PROCESSES:
             raise WireError(f"A process list has more than {MAX_PROCESSES} processes.")
-        self.core.fleet.set_processes(
-            self.node, (process_view(p) for p in message.processes), message.time_ms
-        )
+        listed = [process_view(p) for p in message.processes]
+        self.core.processes(self.node, listed, message.time_ms)
 
 
 def process_view(process: pb.Process) -> ProcessView:

@@ -32,6 +32,8 @@ class Keeper:
         self.trouble = ""
         """Why the lease could not be looked at last ("": it could)."""
         self._loop = asyncio.get_running_loop()
+        self.heard = self._loop.time()
+        """When the lease could be looked at last, by the loop's clock."""
         self._tenure = Tenure(database) if database.is_postgresql else None
         self._stopped = threading.Event()
         self._again = threading.Event()
@@ -48,6 +50,11 @@ class Keeper:
     def other(self) -> str:
         """The hub that was seen to hold the lease last ("": nobody)."""
         return self._tenure.other if self._tenure is not None else ""
+
+    @property
+    def shared(self) -> bool:
+        """Other hubs may have the database: it is not this one's alone."""
+        return self._tenure is not None
 
     def stand_again(self) -> None:
         """This hub's turn is over and nothing of it is under way: it may take the lease anew."""
@@ -82,6 +89,8 @@ class Keeper:
     def _tell(self, was: bool, held: bool, trouble: str) -> None:
         def tell() -> None:
             self.trouble = trouble
+            if not trouble:
+                self.heard = self._loop.time()
             if held and not was:
                 self.waiting.clear()
                 self.held.set()

@@ -17,9 +17,12 @@ from gpufleet.hub.selfmetrics import registry
 from gpufleet.hub.store.chunk import Chunk
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.events import EventPage, query_events
+from gpufleet.hub.store.export import Plan, Resolution, plan_export
+from gpufleet.hub.store.groups import By, Groups, Top, query_groups, query_top
 from gpufleet.hub.store.history import History, Request, query_history
+from gpufleet.hub.store.usage import Usage, UsageBy, query_usage
 from gpufleet.hub.views import Snapshot
-from gpufleet.proto.catalog import BY_NAME
+from gpufleet.proto.catalog import BY_NAME, Metric
 
 T = TypeVar("T")
 
@@ -77,6 +80,100 @@ class Readers:
                 pending = self._core.logs[node.node_id].pending
                 tail[subject_id] = subject_tail(pending, subject_id, sorted(metric_ids))
         return tail
+
+    async def groups(
+        self,
+        metric: Metric,
+        by: By,
+        start_ms: int,
+        end_ms: int,
+        points: int,
+        *,
+        label: str = "",
+        subject_ids: Collection[int] | None = None,
+    ) -> Groups:
+        """Groups of GPUs over time, of what is committed."""
+        return await self._read(
+            lambda: query_groups(
+                self._database,
+                metric,
+                by,
+                start_ms,
+                end_ms,
+                points,
+                label=label,
+                subject_ids=subject_ids,
+            )
+        )
+
+    async def top(
+        self,
+        metric: Metric,
+        column: str,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        *,
+        by: By,
+        label: str = "",
+        lowest: bool = False,
+        subject_ids: Collection[int] | None = None,
+    ) -> Sequence[Top]:
+        """Groups in order of a column over the whole range, of what is committed."""
+        return await self._read(
+            lambda: query_top(
+                self._database,
+                metric,
+                column,
+                start_ms,
+                end_ms,
+                limit,
+                by=by,
+                label=label,
+                lowest=lowest,
+                subject_ids=subject_ids,
+            )
+        )
+
+    async def usage(
+        self,
+        by: UsageBy,
+        start_ms: int,
+        end_ms: int,
+        *,
+        node_ids: Collection[int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Usage]:
+        """Who held the fleet's GPUs, of what is committed."""
+
+        def read() -> Sequence[Usage]:
+            with self._database.reading() as connection:
+                return query_usage(connection, by, start_ms, end_ms, node_ids=node_ids, limit=limit)
+
+        return await self._read(read)
+
+    async def plan_export(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        resolution: Resolution,
+        gpus: Collection[str] = (),
+        node: str | None = None,
+        names: Sequence[str] = (),
+    ) -> Plan:
+        """An export of what is committed."""
+        return await self._read(
+            lambda: plan_export(
+                self._database,
+                start_ms,
+                end_ms,
+                resolution=resolution,
+                gpus=gpus,
+                node=node,
+                names=names,
+            )
+        )
 
     async def events(
         self,

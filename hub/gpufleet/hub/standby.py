@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
@@ -17,6 +18,13 @@ from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto import telemetry_pb2_grpc
 
 RETRY_SECONDS = 2
+CUT_OFF_SECONDS = 10.0
+"""A database that did not answer for so long may be away for this hub alone."""
+STAY_SECONDS = 60.0
+"""An agent that came back since then is left alone."""
+SEND_AWAY_SECONDS = 60
+"""The agents of a large fleet are sent away over so long, those of a small one one each second."""
+CUT_OFF = "This hub does not reach its database; another one may: try the next address."
 
 
 async def first(*events: asyncio.Event) -> None:
@@ -88,26 +96,43 @@ class StreamService(Protocol):
     ) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Open:
+    """A stream that is being served; ``ended`` ends it."""
+
+    task: asyncio.Future[None]
+    ended: asyncio.Event
+    began: float
+
+
 class StreamFront(telemetry_pb2_grpc.TelemetryServicer):
     """The gRPC service at the port: the hub's while there is one, else UNAVAILABLE."""
 
     def __init__(self, sentence: Callable[[], str]) -> None:
         self._hub: StreamService | None = None
-        self._ended = asyncio.Event()
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: list[_Open] = []
+        """The oldest first."""
         self._sentence = sentence
 
     def serve(self, hub: StreamService) -> None:
         """Hand streams to this service from now on."""
         self._hub = hub
-        self._ended = asyncio.Event()
 
     async def end(self) -> None:
         """Refuse new streams and end those that are open; returns once their service let go."""
         self._hub = None
-        self._ended.set()
-        if self._open:
-            await asyncio.wait(self._open)
+        open_now = list(self._open)
+        for stream in open_now:
+            stream.ended.set()
+        if open_now:
+            await asyncio.wait([stream.task for stream in open_now])
+
+    def send_away(self, before: float) -> None:
+        """End some of the streams that began before then, so that their agents try elsewhere."""
+        count = max(1, len(self._open) // SEND_AWAY_SECONDS)
+        for stream in self._open[:count]:
+            if stream.began < before:
+                stream.ended.set()
 
     async def Stream(
         self,
@@ -116,17 +141,33 @@ class StreamFront(telemetry_pb2_grpc.TelemetryServicer):
     ) -> None:
         """One agent's stream, for as long as this hub serves."""
         if self._hub is not None:
-            stream = asyncio.ensure_future(self._hub.Stream(requests, context))
-            self._open.add(stream)
-            stream.add_done_callback(self._open.discard)
-            ended = asyncio.create_task(self._ended.wait())
+            task = asyncio.ensure_future(self._hub.Stream(requests, context))
+            stream = _Open(task, asyncio.Event(), asyncio.get_running_loop().time())
+            self._open.append(stream)
+            ended = asyncio.create_task(stream.ended.wait())
             try:
-                await asyncio.wait({stream, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if stream.done():
-                    stream.result()
+                await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if task.done():
+                    task.result()
                     return
             finally:
-                for task in (stream, ended):
-                    task.cancel()
-                await asyncio.gather(stream, ended, return_exceptions=True)
-        await context.abort(grpc.StatusCode.UNAVAILABLE, self._sentence())
+                self._open.remove(stream)
+                for one in (task, ended):
+                    one.cancel()
+                await asyncio.gather(task, ended, return_exceptions=True)
+        sentence = CUT_OFF if self._hub is not None else self._sentence()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, sentence)
+
+
+async def send_away_when_cut_off(streams: StreamFront, keeper: Keeper) -> None:
+    """While the database does not answer this hub, its agents try other addresses in turn.
+
+    A hub that reaches it may have taken over. If none has, the database is away for all, and they
+    come back at once: a blink, so each at most so often.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(1)
+        now = loop.time()
+        if keeper.shared and now - keeper.heard >= CUT_OFF_SECONDS:
+            streams.send_away(max(keeper.heard, now - STAY_SECONDS))

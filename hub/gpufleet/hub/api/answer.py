@@ -14,6 +14,7 @@ from gpufleet.client.nearest import hint
 from gpufleet.hub.api.bodies import Body, Shared, body
 from gpufleet.hub.api.changes import View
 from gpufleet.hub.api.exposition import Exposition
+from gpufleet.hub.api.exposition_dcgm import DcgmExposition
 from gpufleet.hub.api.jsonbody import encoded_line
 from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.api.state import HubState
@@ -33,7 +34,9 @@ class Desk:
         self.bodies: Shared[Body] = Shared(lambda kept: kept.size, MAX_KEPT_BYTES)
         self.views: Shared[View] = Shared(lambda kept: kept.size, MAX_KEPT_BYTES)
         self.exposition = Exposition()
+        self.dcgm = DcgmExposition()
         self.streams = 0
+        self.exports = 0
         self.max_streams = max_streams
 
     def table(self) -> Table:

@@ -11,6 +11,7 @@ from fastapi.params import Depends as Dependency
 from gpufleet.hub.api import (
     docs_routes,
     event_routes,
+    export_routes,
     fleet_routes,
     history_routes,
     metrics_routes,
@@ -18,6 +19,8 @@ from gpufleet.hub.api import (
     probe_routes,
     problem,
     stream,
+    top_routes,
+    usage_routes,
 )
 from gpufleet.hub.api.answer import MAX_STREAMS, Desk
 from gpufleet.hub.api.door import known_parameters
@@ -59,7 +62,16 @@ def create_app(
     app.state.desk = Desk(state, max_streams)
     problem.install(app)
     guarded = [*dependencies, Depends(known_parameters)]
-    for part in (fleet_routes, history_routes, event_routes, stream, docs_routes):
+    for part in (
+        fleet_routes,
+        history_routes,
+        top_routes,
+        usage_routes,
+        export_routes,
+        event_routes,
+        stream,
+        docs_routes,
+    ):
         app.include_router(part.router, prefix="/api/v1", dependencies=guarded)
     for router in (mission_routes.router, metrics_routes.router, docs_routes.short_router):
         app.include_router(router, dependencies=guarded)

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, node_named, now_ms, subject_of
-from gpufleet.hub.api.history_routes import split_names, time_at
+from gpufleet.hub.api.asked import split_names, time_at
 from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms

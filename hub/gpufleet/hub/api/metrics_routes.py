@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
@@ -14,6 +14,7 @@ from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk, node_named, sent, takes_gzip
 from gpufleet.hub.api.bodies import Body
 from gpufleet.hub.api.exposition_text import CONTENT_TYPE
+from gpufleet.hub.api.table import Table
 
 router = APIRouter()
 
@@ -27,6 +28,21 @@ async def metrics(request: Request, desk: AtDesk, node: parameters.Node = None) 
     if node is not None:
         node_named(desk.table(), node)
     return await exposition(request, desk, node, gpus_only=False)
+
+
+@router.get(
+    "/metrics/dcgm", tags=["Prometheus"], responses=schemas.text("Prometheus text format.", 404)
+)
+async def dcgm(request: Request, desk: AtDesk, node: parameters.Node = None) -> Response:
+    """The fleet's GPUs under dcgm-exporter's names, labels and units, for its dashboards."""
+    if node is not None:
+        node_named(desk.table(), node)
+    table = desk.table()
+
+    def make() -> Body:
+        return Body(b"", deflated(desk.dcgm.parts(table, node)))
+
+    return await _kept(request, desk, table, ("dcgm", node), make, b"")
 
 
 async def exposition(
@@ -43,9 +59,21 @@ async def exposition(
         return Body(b"", deflated(desk.exposition.parts(table, node, gpus_only=gpus_only)))
 
     key = ("metrics", node, gpus_only)
+    own = b"" if gpus_only or node is not None else generate_latest(desk.state.registry)
+    return await _kept(request, desk, table, key, make, own)
+
+
+async def _kept(
+    request: Request,
+    desk: Desk,
+    table: Table,
+    key: Hashable,
+    make: Callable[[], Body],
+    own: bytes,
+) -> Response:
+    """A deflated text from the cache with a tail behind it."""
     found = await desk.bodies.get(key, table.snapshot.version, make)
     assert found.packed is not None
-    own = b"" if gpus_only or node is not None else generate_latest(desk.state.registry)
     if takes_gzip(request):
         return sent(Body(b"", joined(found.packed, own)), CONTENT_TYPE)
     headers = {"Vary": "Accept-Encoding", "Cache-Control": "no-store"}

@@ -10,6 +10,7 @@ from gpufleet.client.filter_tokens import MAX_LENGTH
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
+MAX_GPUS = 256
 
 Filter = Annotated[
     str,
@@ -37,6 +38,13 @@ Cursor = Annotated[
     str, Query(max_length=2000, description="`next_cursor` of the page before this one.")
 ]
 Node = Annotated[str | None, Query(max_length=255, description="One node only.")]
+Gpus = Annotated[
+    list[str] | None,
+    Query(
+        max_length=MAX_GPUS,
+        description="UUIDs of GPUs or MIG devices, repeated or comma-separated.",
+    ),
+]
 Uuid = Annotated[
     str, Path(max_length=255, description="UUID of a GPU or MIG device, as /gpu/list has it.")
 ]

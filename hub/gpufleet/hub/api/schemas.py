@@ -5,7 +5,8 @@ Tests hold real answers against these models.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -16,6 +17,9 @@ from gpufleet.proto.catalog import BY_NAME, Kind, SubjectKind, metrics
 Time = Annotated[str, Field(description="RFC 3339 UTC", examples=["2026-03-01T12:00:00Z"])]
 Level = Annotated[int, Field(ge=0, le=3, description="0 healthy … 3 critical")]
 Number = int | float
+Source = Annotated[
+    Literal["samples", "minutes", "hours"], Field(description="What the answer is made of.")
+]
 
 
 class Document(BaseModel):
@@ -297,7 +301,117 @@ class History(Document):
     end: Time
     step_seconds: Number
     raw: bool
+    source: Source
     series: dict[str, Series]
+
+
+class GpuHistory(Document):
+    """One of several GPUs."""
+
+    uuid: str
+    node: str
+    index: int
+    name: str
+    series: dict[str, Series]
+
+
+class Histories(Document):
+    """Series by GPU and metric, all in buckets of one width."""
+
+    start: Time
+    end: Time
+    step_seconds: Number
+    raw: bool
+    source: Source
+    gpus: list[GpuHistory]
+
+
+class GroupSeries(BaseModel):
+    """One metric of one group over time; ``gpus`` have a value in the bucket."""
+
+    model_config = ConfigDict(extra="forbid")
+    unit: str
+    kind: str
+    time: list[Time]
+    n: list[int]
+    gpus: list[int]
+    avg: list[Number | None] | None = None
+    min: list[Number | None] | None = None
+    max: list[Number | None] | None = None
+    sum: list[Number | None] | None = None
+    increase: list[Number | None] | None = None
+    active_seconds: list[Number | None] | None = None
+
+
+class Group(Document):
+    """A group; null: nodes without the label, or the whole fleet."""
+
+    group: str | None
+    series: dict[str, GroupSeries]
+
+
+class GroupHistory(Document):
+    """Series by group and metric."""
+
+    start: Time
+    end: Time
+    step_seconds: Number
+    source: Source
+    group_by: str
+    groups: list[Group]
+
+
+class Place(Document):
+    """Where a GPU is now."""
+
+    node: str
+    index: int
+    name: str
+
+
+class TopRow(Document):
+    """A GPU or group and its value over the range, of ``n`` samples of ``gpus`` GPUs."""
+
+    group: str | None
+    value: Number | None
+    n: int
+    gpus: int
+    gpu: Place | None
+
+
+class TopList(Document):
+    """GPUs or groups in order of their value."""
+
+    start: Time
+    end: Time
+    metric: str
+    unit: str
+    column: str
+    group_by: str
+    top: list[TopRow]
+
+
+class UsageRow(Document):
+    """What one user, job or node had; name null: not known. Null: nobody told."""
+
+    name: str | None
+    users: int
+    gpus: int
+    held_gpu_seconds: Number
+    measured_gpu_seconds: Number
+    used_gpu_seconds: Number | None
+    held_mig_seconds: Number
+    energy_joules: Number | None
+    memory_peak_bytes: int | None
+
+
+class UsageList(Document):
+    """Usage in whole hours, most held first."""
+
+    start: Time
+    end: Time
+    by: Literal["user", "job", "node"]
+    usage: list[UsageRow]
 
 
 class EventSubject(Document):
@@ -400,6 +514,11 @@ def ok(model: type[BaseModel], *errors: int) -> Responses:
     return {200: {"model": model}, **_problems(*errors)}
 
 
+def ok_one_of(models: Sequence[type[BaseModel]], *errors: int) -> Responses:
+    """The responses of an endpoint that answers with one of these models."""
+    return {200: {"model": Union[tuple(models)]}, **_problems(*errors)}  # noqa: UP007
+
+
 def anything(*errors: int) -> Responses:
     """The responses of an endpoint that answers with any JSON value."""
     return {200: {"content": {"application/json": {"schema": {}}}}, **_problems(*errors)}
@@ -409,6 +528,12 @@ def text(description: str, *errors: int) -> Responses:
     """The responses of an endpoint that answers with plain text."""
     content = {"text/plain": {"schema": {"type": "string"}}}
     return {200: {"description": description, "content": content}, **_problems(*errors)}
+
+
+def exported(*errors: int) -> Responses:
+    """The responses of an endpoint that answers with rows of text."""
+    content = {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/jsonl")}
+    return {200: {"description": "Rows.", "content": content}, **_problems(*errors)}
 
 
 def events(description: str, *errors: int) -> Responses:

@@ -8,8 +8,12 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from gpufleet.hub.store.events import EventPage
+from gpufleet.hub.store.export import Plan, Resolution
+from gpufleet.hub.store.groups import By, Groups, Top
 from gpufleet.hub.store.history import History, Request
+from gpufleet.hub.store.usage import Usage, UsageBy
 from gpufleet.hub.views import Snapshot
+from gpufleet.proto.catalog import Metric
 
 
 class HubClosing(Exception):
@@ -44,6 +48,57 @@ class HubState(Protocol):
         self, requests: Sequence[Request], start_ms: int, end_ms: int, points: int
     ) -> History:
         """Stored and not yet stored samples; HistoryError and StoreError as the store has them."""
+
+    async def groups(
+        self,
+        metric: Metric,
+        by: By,
+        start_ms: int,
+        end_ms: int,
+        points: int,
+        *,
+        label: str = "",
+        subject_ids: Collection[int] | None = None,
+    ) -> Groups:
+        """Groups of GPUs over time, of what is committed; errors as the store has them."""
+
+    async def top(
+        self,
+        metric: Metric,
+        column: str,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        *,
+        by: By,
+        label: str = "",
+        lowest: bool = False,
+        subject_ids: Collection[int] | None = None,
+    ) -> Sequence[Top]:
+        """Groups in order of a column over the range; errors as the store has them."""
+
+    async def usage(
+        self,
+        by: UsageBy,
+        start_ms: int,
+        end_ms: int,
+        *,
+        node_ids: Collection[int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Usage]:
+        """Who held the fleet's GPUs, of what is committed; errors as the store has them."""
+
+    async def plan_export(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        resolution: Resolution,
+        gpus: Collection[str] = (),
+        node: str | None = None,
+        names: Sequence[str] = (),
+    ) -> Plan:
+        """An export of what is committed; errors as the store has them."""
 
     async def events(
         self,

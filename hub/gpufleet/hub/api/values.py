@@ -54,6 +54,11 @@ def json_value(metric: Metric, value: float) -> Any:
     return json_values(metric, np.array([value]))[0]
 
 
+def short(metric: Metric, value: float) -> float | None:
+    """A mean to a hundredth of the metric's resolution."""
+    return round(value, len(str(metric.divisor)) + 1) if np.isfinite(value) else None
+
+
 def bit_names(bits: float) -> list[str]:
     """Names of the bits that are set, at most 64 of them."""
     return throttle_reason_names(int(bits) % (1 << 64))

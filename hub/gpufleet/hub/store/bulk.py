@@ -10,7 +10,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Double, Integer, LargeBinary, Table
+from sqlalchemy import BigInteger, Connection, Double, Integer, LargeBinary, String, Table
 from sqlalchemy.exc import DBAPIError
 
 Row = tuple[Any, ...]
@@ -20,6 +20,7 @@ _TYPES = {
     Integer: "int4",
     LargeBinary: "bytea",
     Double: "float8",
+    String: "text",
 }
 
 

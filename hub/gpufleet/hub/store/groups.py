@@ -36,7 +36,7 @@ from gpufleet.hub.store.grid import hour_of
 from gpufleet.hub.store.history import check_range
 from gpufleet.hub.store.retention import kept_since
 from gpufleet.hub.store.rollup import ROLLUPS
-from gpufleet.hub.store.sources import MINUTES_RANGE_MS
+from gpufleet.hub.store.sources import MINUTES_RANGE_MS, Source
 from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, hours, minutes, nodes, samples, subjects
 from gpufleet.proto.catalog import Kind, Metric
 
@@ -93,6 +93,7 @@ class Groups:
     step_ms: int
     times_ms: Ints
     series: tuple[GroupSeries, ...]
+    source: Source = Source.MINUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ def query_groups(
         for name, value in zip(names, values, strict=True):
             series.columns[name][place] = np.nan if value is None else value
     ordered = sorted(places.values(), key=lambda s: (s.group is None, s.group or ""))
-    return Groups(metric, width, edges[:-1], tuple(ordered))
+    source = Source.MINUTES if minute else Source.HOURS
+    return Groups(metric, width, edges[:-1], tuple(ordered), source)
 
 
 def query_top(

@@ -59,7 +59,7 @@ class History:
     """Series in the order of the requests.
 
     ``step_ms`` is the width of buckets; with ``raw`` every point is a sample and ``step_ms`` the
-    usual distance of samples.
+    usual distance of samples. ``source`` answered for metrics with rollups, samples for the others.
     """
 
     start_ms: int
@@ -67,6 +67,7 @@ class History:
     step_ms: int
     raw: bool
     series: tuple[Series, ...]
+    source: Source = Source.SAMPLES
 
 
 def query_history(
@@ -107,7 +108,7 @@ def _of_samples(
     width = step_ms if raw else bucket_width(start_ms, end_ms, points, step_ms)
     series = []
     for request in requests:
-        values = _values(chunks[request.subject_id], request.metric)
+        values = values_of(chunks[request.subject_id], request.metric)
         if raw:
             answer = single_samples(request.metric, values, step_ms)
         else:
@@ -145,10 +146,10 @@ def _of_rows(
         if metric in ROLLUPS:
             answer = rebucket(metric, rows[subject_id][metric.id], start_ms, end_ms, width)
         else:
-            values = _values(chunks[subject_id], metric)
+            values = values_of(chunks[subject_id], metric)
             answer = buckets(metric, values, start_ms, end_ms, width, sample_step)
         series.append(Series(subject_id, metric, answer))
-    return History(start_ms, end_ms, width, False, tuple(series))
+    return History(start_ms, end_ms, width, False, tuple(series), source)
 
 
 def _rows_and_tail(
@@ -172,7 +173,7 @@ def _rows_and_tail(
     chunk = _chunks(connection, requests, fresh_ms, end_ms, tail)[subject_id]
     step_ms = source_step([chunk.ticks])
     for metric in metrics:
-        values = _values(chunk, metric)
+        values = values_of(chunk, metric)
         points = buckets(metric, values, fresh_ms, end_ms, MINUTE_MS, step_ms)
         some = points.n > 0
         if not some.any():
@@ -199,7 +200,7 @@ def _chunks(
     """Samples by subject id, those of the tail included, with the columns that are asked for."""
     wanted: dict[int, set[int]] = {}
     for request in requests:
-        wanted.setdefault(request.subject_id, set()).update(_sources(request.metric))
+        wanted.setdefault(request.subject_id, set()).update(sources_of(request.metric))
     chunks: dict[int, Chunk] = {}
     for subject_id, metrics in wanted.items():
         chunks[subject_id] = read_samples(connection, subject_id, start_ms, end_ms, metrics)
@@ -224,12 +225,12 @@ def check_range(start_ms: int, end_ms: int, points: int) -> None:
         )
 
 
-def _sources(metric: Metric) -> tuple[int, ...]:
+def sources_of(metric: Metric) -> tuple[int, ...]:
     """Ids of the columns from which a metric's values come."""
     return (USED, TOTAL) if metric is USED_RATIO else (metric.id,)
 
 
-def _values(chunk: Chunk, metric: Metric) -> Values:
+def values_of(chunk: Chunk, metric: Metric) -> Values:
     if metric is USED_RATIO:
         return _used_ratio(chunk)
     column = _column(chunk, metric.id)

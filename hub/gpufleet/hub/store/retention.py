@@ -13,7 +13,16 @@ from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.dialect import batches, upsert
 from gpufleet.hub.store.grid import hour_of
 from gpufleet.hub.store.sources import Kept
-from gpufleet.hub.store.tables import HOUR_MS, events, hours, meta, minutes, samples, subjects
+from gpufleet.hub.store.tables import (
+    HOUR_MS,
+    events,
+    hours,
+    meta,
+    minutes,
+    process_usage,
+    samples,
+    subjects,
+)
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +92,7 @@ class Sweeper:
             _raise_from(connection, MINUTES_FROM, minutes_from)
         yield from self._forget(minutes, ids, minutes_from)
         yield from self._forget(hours, ids, now_ms - keep.hours_ms)
+        yield from self._forget(process_usage, ids, now_ms - keep.hours_ms)
         yield from self._forget_events(now_ms - keep.events_ms)
         if keep.max_bytes is not None:
             yield from self._bound(ids, keep.max_bytes, hour_of(now_ms))

@@ -159,6 +159,27 @@ events = Table(
 )
 """What happened, as the node (or the hub about the node) numbered it."""
 
+process_usage = Table(
+    "process_usage",
+    metadata,
+    Column("subject_id", BigInteger, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("node_id", BigInteger, nullable=False),
+    Column("run", BigInteger, nullable=False),
+    Column("user_name", String(256), nullable=False),
+    Column("job", String(256), nullable=False),
+    Column("held_seconds", Double, nullable=False),
+    Column("measured_seconds", Double, nullable=False),
+    Column("used_seconds", Double, nullable=True),
+    Column("energy_joules", Double, nullable=True),
+    Column("memory_bytes", BigInteger, nullable=True),
+    PrimaryKeyConstraint(
+        "subject_id", "start", "node_id", "run", "user_name", "job", name="process_usage_pkey"
+    ),
+    sqlite_with_rowid=False,
+)
+"""Who held a GPU in an hour, as one run of the hub saw it: absolute values, written anew."""
+
 health_histories = Table(
     "health_histories",
     metadata,
