@@ -372,6 +372,7 @@ class Session:
 def process_view(process: pb.Process) -> ProcessView:
     """One process as readers see it; empty texts mean not known."""
     optional: Callable[[str], str | None] = lambda text: door.plain(text[:256]) or None  # noqa: E731
+    memory = process.memory_bytes  # drivers say all ones for what they do not know
     return ProcessView(
         gpu=door.plain(process.subject_key[:256]),
         pid=process.pid,
@@ -379,7 +380,7 @@ def process_view(process: pb.Process) -> ProcessView:
         start_ms=process.start_ms or None,
         user=optional(process.user),
         program=optional(process.program),
-        memory_bytes=process.memory_bytes if process.HasField("memory_bytes") else None,
+        memory_bytes=memory if process.HasField("memory_bytes") and memory < 1 << 50 else None,
         utilization_ratio=(
             process.utilization_permille / 1000
             if process.HasField("utilization_permille")
