@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
+
 from support.everything import everything_at
 from support.owed import caught_up, compare
 from support.postgres_cluster import Cluster
@@ -141,6 +143,7 @@ def _torment(
     return done
 
 
+@pytest.mark.timeout(SECONDS + 240)
 def test_every_owed_tick_is_stored_exactly_once_whatever_is_killed_or_cut(tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
     _crash(Stage(tmp_path, f"sqlite:///{tmp_path / 'hub' / 'gpufleet.db'}"), SECONDS)

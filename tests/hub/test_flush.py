@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -183,3 +184,36 @@ def test_events_close_the_door_as_well(hub: SmallHub, monkeypatch: pytest.Monkey
         _wait_received(hub, "n", 4)
         time.sleep(0.2)
         assert _received(hub, "n") == (1, 4)
+
+
+def test_a_journal_on_a_full_disk_ends_and_no_stream_with_it(hub: SmallHub) -> None:
+    with open("/dev/full", "w", encoding="utf-8", buffering=1) as full:
+        hub.core._journal = full
+        with raw_agent(hub.port, "n") as agent:
+            agent.begin("GPU-a")
+            for seq in (1, 2):
+                agent.tick(seq, TICK + seq * 1000, (50, 1))
+            _wait_received(hub, "n", 2)
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+def test_a_clock_set_back_by_an_hour_holds_no_flush_up_for_long(
+    hub: SmallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        agent.tick(1, TICK, (50, 1))
+        _wait_received(hub, "n", 1)
+        log = hub.core.logs[hub.core.fleet.nodes["n"].node_id]
+        wall, mono = hub.core.now, hub.core.mono
+        monkeypatch.setattr(hub.core, "now", lambda: wall() - 3_600_000)
+        assert hub.run(hub.flusher.flush())
+        assert log.committed == (0, 0), "its minute is not over by this clock"
+        monkeypatch.setattr(hub.core, "mono", lambda: mono() + flush.OVERDUE_MS + 1)
+        assert hub.run(hub.flusher.flush())
+        assert log.committed == (1, 1)
+        agent.tick(2, TICK + 1000, (50, 1))
+        _wait_received(hub, "n", 2)
+        assert hub.run(hub.flusher.flush())
+        assert log.committed == (1, 1), "and then again only after a while"

@@ -23,6 +23,7 @@ from gpufleet.alerting.health import (
     observe,
 )
 from gpufleet.hub.health import Change, FleetHealth
+from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.proto.catalog import BY_NAME, metrics
 
 ROWS = {metric.id: row for row, metric in enumerate(metrics())}
@@ -412,3 +413,27 @@ def test_findings_beside_metrics_count_until_they_are_taken_back() -> None:
     assert fleet.update() == []
     fleet.fleet.set_extras(0, NO_EXTRAS)
     assert [after.level for _, _, after in fleet.update()] == [0]
+
+
+def test_a_gpu_whose_facts_cannot_be_judged_holds_up_no_other() -> None:
+    health = FleetHealth()
+    health.set_subject(0, "odd", {"pcie_link_width_max": 1e308, "pcie_link_generation_max": 5})
+    health.set_subject(1, "hot", {"max_operating_temperature_celsius": 80})
+    values = np.full((len(ROWS), 2), np.nan)
+    values[ROWS[BY_NAME["temperature_celsius"].id]] = [200, 95]
+    values[ROWS[BY_NAME["pcie_link_width"].id]] = 4
+    judged: set[int] = set()
+    for second in (1, 2, 3):
+        values[ROWS[BY_NAME["pcie_replay_total"].id]] = 10 * second
+        ticks = np.full(2, START_MS + second * 1000)
+        changes = health.update(values, ROWS, ticks, START_MS + second * 1000, faults={})
+        judged.update(slot for slot, _, _ in changes)
+    assert 1 in judged
+
+
+def test_a_stored_history_that_cannot_be_read_keeps_no_gpu_out() -> None:
+    health = FleetHealth()
+    health.set_subject(0, "a", {})
+    memory = HealthMemory(health, {7: {"xids": [["not", "so"], 3]}})
+    memory.restore(0, 7)
+    assert health.open_histories() == {}

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from gpufleet.hub.recorder import Position
+from gpufleet.hub.store.events import query_events
 from gpufleet.proto import telemetry_pb2 as pb
 from support.processes import wait_for
 from support.raw_agent import RawAgent, raw_agent
@@ -130,3 +131,25 @@ def _received(hub: SmallHub, node: str) -> Position:
 
 def _wait_received(hub: SmallHub, node: str, epoch: int, seq: int) -> None:
     wait_for(lambda: _received(hub, node) == (epoch, seq), what=f"{node} at {epoch}, {seq}")
+
+
+def test_more_memory_than_any_gpu_has_is_not_known_and_spoils_no_flush(hub: SmallHub) -> None:
+    now = int(time.time() * 1000)
+    with raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        agent.tick(1, TICK, (50, 1))
+        _wait_received(hub, "n", 1, 1)
+        for before in (5000, 0):
+            held = [
+                pb.Process(subject_key="GPU-a", pid=pid, user="u", memory_bytes=(1 << 64) - 1)
+                for pid in (1, 2)
+            ]
+            said = pb.Processes(time_ms=now - before, processes=held)
+            agent.say(processes=said)
+        agent.tick(2, TICK + 1000, (50, 1))
+        _wait_received(hub, "n", 1, 2)
+        assert [p.memory_bytes for p in hub.core.fleet.processes["n"]] == [None, None]
+        hub.call(lambda: hub.core.event(1, 1, "x", "info", "kept"))
+        assert hub.flush()
+        with hub.database.reading() as connection:
+            assert [e.message for e in query_events(connection, kinds=["x"]).events] == ["kept"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gpufleet.hub import intake
 from gpufleet.hub.recorder import Position
 from gpufleet.hub.store.events import query_events
 from gpufleet.proto import telemetry_pb2 as pb
@@ -111,3 +112,62 @@ def test_a_stream_that_was_superseded_while_it_waited_for_sql_takes_nothing_agai
         hub.flush()
         assert _messages(hub) == ["1"]
         assert len(hub.stored("gpu", "GPU-a").ticks) == 4
+
+
+def test_a_batch_that_runs_into_the_future_is_kept_up_to_there(hub: SmallHub) -> None:
+    far = TICK + 3 * 3_600_000
+    with raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        agent.ticks(4, [(TICK + i * 1000, (50 + i, 1)) for i in range(3)] + [(far, (99, 1))])
+        _wait_received(hub, 1, 4)
+        agent.tick(5, far + 1000, (99, 1))
+        _wait_received(hub, 1, 5)
+        hub.flush()
+        stored = hub.stored("gpu", "GPU-a")
+        assert stored.columns[20].values.tolist() == [50, 51, 52]
+        fleet = hub.core.fleet
+        assert fleet.tick_ms[fleet.slots["gpu", "GPU-a"]] < far
+
+
+def test_old_records_do_not_move_the_live_view_back(hub: SmallHub) -> None:
+    """While a backlog drains, a lone tick of an older epoch comes as a plain message."""
+    with raw_agent(hub.port, "n", epoch=5) as agent:
+        agent.begin("GPU-a")
+        agent.tick(0, TICK, (77, 1))
+        agent.tick(1, TICK - 50_000, (50, 1), epoch=4)
+        agent.tick(2, TICK + 9000, (51, 1), epoch=4)
+        _wait_received(hub, 4, 2)
+        fleet = hub.core.fleet
+        slot = fleet.slots["gpu", "GPU-a"]
+        assert fleet.values[fleet.rows[20], slot] == 77
+        agent.tick(1, TICK - 20_000, (60, 1), epoch=6)
+        _wait_received(hub, 6, 1)
+        assert fleet.values[fleet.rows[20], slot] == 60, "a new epoch may begin earlier"
+
+
+def test_a_long_text_is_cut_rather_than_refused_for_ever(hub: SmallHub) -> None:
+    with raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        agent.say(**_events(_event(1, message="m" * 5000), seq=1))
+        fault = pb.SubjectFault(
+            subject_kind="gpu", subject_key="GPU-a", state="error", sentence="s" * 5000
+        )
+        agent.say(status=pb.CollectorStatus(faults=[fault], sentence="t" * 5000))
+        agent.tick(2, TICK, (50, 1))
+        _wait_received(hub, 1, 2)
+        hub.flush()
+        (message,) = _messages(hub)
+        assert message.startswith("mmm")
+        assert len(message) == 2048
+        assert len(hub.core.fleet.nodes["n"].sentence) == 1024
+
+
+def test_a_hole_is_asked_for_once_more_if_nothing_comes(
+    hub: SmallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "ASK_AGAIN_MS", 0)
+    with raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        for seq in (3, 4):
+            agent.tick(seq, TICK + seq * 1000, (50, 1))
+            assert agent.hear().command.resend_after == pb.Position()

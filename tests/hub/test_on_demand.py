@@ -12,6 +12,7 @@ import pytest
 from gpufleet.hub import on_demand
 from gpufleet.hub.api.state import CannotCollect
 from gpufleet.proto import telemetry_pb2 as pb
+from support.processes import wait_for
 from support.raw_agent import RawAgent, raw_agent
 from support.small_hub import SmallHub, small_hub
 
@@ -84,3 +85,24 @@ def test_an_agent_that_does_not_answer_is_given_up(
         with pytest.raises(CannotCollect, match="did not answer") as caught:
             hub.run(hub.core.on_demand.collect("n", "bash"))
         assert caught.value.timed_out
+
+
+def test_no_node_answers_for_another(hub: SmallHub) -> None:
+    forged = pb.CommandResult(document_json='{"gpus":[{"uuid":"forged"}]}')
+    true = pb.CommandResult(document_json=orjson.dumps(DOCUMENT).decode())
+    with raw_agent(hub.port, "n") as agent, raw_agent(hub.port, "m") as other:
+        agent.begin("GPU-a")
+        other.begin("GPU-b")
+
+        def answer() -> None:
+            forged.id = true.id = agent.hear().command.id
+            other.say(result=forged)
+            other.tick(1, 1_700_000_000_000, (50, 1))
+            wait_for(lambda: hub.core.stats.records == 1, what="the forged one was heard")
+            agent.say(result=true)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        document = hub.run(hub.core.on_demand.collect("n", "bash"))
+        thread.join(10)
+        assert document["gpus"][0]["uuid"] == "GPU-a"

@@ -46,13 +46,19 @@ def received(home: Path) -> dict[tuple[str, int], list[tuple[int, int, int]]]:
 
 
 def caught_up(home: Path, nodes: Iterable[str], hub: int, until: int) -> bool:
-    """Every node's records up to ``until`` came to this hub."""
+    """Every node's records up to ``until`` came to this hub, or ones behind them: an agent sends in
+    order, and the last records of one that was killed may have died with it."""
     got = received(home)
     for node in nodes:
         _, places = taken(home / f"{node}.jsonl")
         newest = max(place for (_, tick), place in places.items() if tick <= until)
-        live = [last for _, last, n in got[(node, newest[0])] if n == hub]
-        if not live or max(live) < newest[1]:
+        came = [
+            (epoch, last)
+            for (name, epoch), batches in got.items()
+            for _, last, number in batches
+            if (name, number) == (node, hub)
+        ]
+        if max(came, default=(0, 0)) < newest:
             return False
     return True
 

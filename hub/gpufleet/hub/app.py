@@ -56,7 +56,10 @@ def serve(config: HubConfig) -> int:
         database = _open(config)
         stack.callback(database.close)
         journal = stack.enter_context(_journal(config))
-        return asyncio.run(_run(config, database, http_socket, journal))
+        try:
+            return asyncio.run(_run(config, database, http_socket, journal))
+        except StoreError as error:  # what is read at the start: later ones are dealt with
+            raise CannotStart(str(error)) from None
 
 
 def migrate(config: HubConfig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,8 @@ from gpufleet.proto.catalog import BY_NAME
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
+MAX_EVENTS = 20_000
+"""Events of the hub's own that wait for the database; further ones are dropped, and it is said."""
 PROCESSES_MS = 5000
 """Agents list processes this often, or each tick where ticks are rarer."""
 LISTS_MISSED = 3
@@ -38,6 +41,8 @@ LISTS_MISSED = 3
 
 _UTILIZATION = BY_NAME["utilization_ratio"].id
 _POWER = BY_NAME["power_watts"].id
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -91,6 +96,7 @@ class Core:
         self.stopping = False
         self._journal = journal
         self._event_seq = 0
+        self._events_dropped = False
         self._published = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -204,7 +210,7 @@ class Core:
         stream = self.streams.get(name)
         if stream is not None and stream.log is log:
             message = pb.HubMessage(ack=pb.Ack(committed=_position(log.committed)))
-            stream.outgoing.put_nowait(message)
+            stream.say(message)
 
     def hand_back(self, log: NodeLog, name: str) -> None:
         """What is not committed of a node cannot be: its agent keeps it, and is told so."""
@@ -259,9 +265,16 @@ class Core:
             self._note_health_events(node, batch)
             self.count_xids(batch.events)
         if self._journal is not None:
-            line = {"node": node.name, "epoch": batch.position.epoch, "seq": batch.position.seq}
-            self._journal.write(json.dumps({**line, "count": count}) + "\n")
-            self._journal.flush()
+            self._write_journal(self._journal, node.name, batch.position, count)
+
+    def _write_journal(self, journal: TextIO, node: str, at: Position, count: int) -> None:
+        line = {"node": node, "epoch": at.epoch, "seq": at.seq, "count": count}
+        try:
+            journal.write(json.dumps(line) + "\n")
+            journal.flush()
+        except OSError as error:  # a full disk: the records themselves are well
+            self._journal = None
+            _log.error("the journal cannot be written and ends here: %s", error.strerror)
 
     def _note_health_events(self, node: Node, batch: EventBatch) -> None:
         for event in batch.events:
@@ -300,6 +313,12 @@ class Core:
         data: dict[str, Any] | None = None,
     ) -> None:
         """Note an event of the hub's own; it is written within a second."""
+        if len(self.events) >= MAX_EVENTS:
+            if not self._events_dropped:
+                _log.error("events of the hub are dropped waiting=%d", len(self.events))
+            self._events_dropped = True
+            return
+        self._events_dropped = False
         self._event_seq += 1
         self.events.append(
             EventRow(

@@ -38,6 +38,11 @@ def plain(value: str) -> str:
     return value if value.isprintable() else _CONTROL.sub(" ", value)
 
 
+def shortened(value: str, limit: int) -> str:
+    """A sentence for people: too long a one is cut, since the record with it would never go."""
+    return plain(value if len(value) <= limit else value[: limit - 1] + "…")
+
+
 def json_object(value: str, what: str) -> dict[str, Any]:
     """The object in a JSON text; {} for an empty one."""
     if len(value) > MAX_JSON:

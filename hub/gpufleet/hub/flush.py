@@ -27,6 +27,8 @@ from gpufleet.hub.usage import UsageRow
 
 PERIOD_SECONDS = 1.0
 MAX_RETRY_SECONDS = 15.0
+OVERDUE_MS = 120_000
+"""What waits for so long is written whatever minute the clock says: it may have been set back."""
 MAX_NODES = 64
 """Nodes in one transaction at most, so that none takes long."""
 
@@ -130,7 +132,9 @@ class Flusher:
         parts = []
         for name, node in self._core.fleet.nodes.items():
             log = self._core.logs[node.node_id]
-            count = len(log.pending) if everything and not log.flushing else log.due(now)
+            overdue = log.pending and self._core.mono() - log.waiting_since >= OVERDUE_MS
+            whole = (everything or overdue) and not log.flushing
+            count = len(log.pending) if whole else log.due(now)
             if count:
                 parts.append(_Part(name, node.interval_ms, log, log.take(count)))
         return parts
@@ -165,6 +169,7 @@ class Flusher:
             self._core.database_trouble = ""
         for part in parts:
             part.log.done(part.batches, committed=True)
+            part.log.waiting_since = self._core.mono()
             self._core.acknowledge(part.log, part.name)
         self._core.usage.saved(self._core.now())
         return True

@@ -8,6 +8,7 @@ when it must as if it had always been kept.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -37,6 +38,8 @@ from gpufleet.alerting.health import (
 )
 from gpufleet.hub.health_prefilter import Flags, Floats, Prefilter
 from gpufleet.proto.catalog import BY_NAME, Source, metrics
+
+_log = logging.getLogger(__name__)
 
 Change = tuple[int, Health, Health]
 """(slot, health before, health now)."""
@@ -69,6 +72,8 @@ class FleetHealth:
         self._samples: dict[int, Values] = {}
         self._faults: dict[int, str] = {}
         self._touched: set[int] = set()
+        self._unjudged: set[int] = set()
+        """Whose judging failed, so that it is said once."""
         self._judged_ms: dict[int, int] = {}
         self._prefilter = Prefilter()
         self._levels = np.empty(0)
@@ -106,6 +111,7 @@ class FleetHealth:
             kept.pop(slot, None)
         self._judged_ms.pop(slot, None)
         self._faults.pop(slot, None)
+        self._unjudged.discard(slot)
         self._touched.discard(slot)
         if slot < len(self._known):
             self._known[slot] = self._read[slot] = False
@@ -206,46 +212,74 @@ class FleetHealth:
         where = np.array([row for _, row in inputs], np.intp), np.array(slots, np.intp)
         columns = values[np.ix_(*where)].T.tolist()
         for slot, column in zip(slots, columns, strict=True):
-            gpu, fault = self._gpus[slot], faults.get(slot)
-            extras = self._extras.get(slot, NO_EXTRAS)
-            sample = self._samples.get(slot)
-            if sample is None or fresh[slot]:
-                sample = {name: v for name, v in zip(names, column, strict=True) if v == v}
-            history = note_fault(self._history(slot), fault, now_ms)
-            if fresh[slot]:
-                history = observe(
-                    history,
-                    gpu.facts,
-                    sample,
+            newest = {name: v for name, v in zip(names, column, strict=True) if v == v}
+            try:
+                self._judge_one(
+                    slot,
+                    newest,
                     int(tick_ms[slot]),
-                    max_gap_ms=max(3 * gpu.interval_ms, limits.MAX_GAP_MS),
-                    extras=extras,
+                    now_ms,
+                    fault=faults.get(slot),
+                    fresh=bool(fresh[slot]),
+                    changes=changes,
                 )
-            if self._read[slot] and not history.ever_read:
-                history = replace(history, ever_read=True)
-            history = expired(history, now_ms)
-            health = assess(
+            except Exception:  # one GPU's odd facts shall not end the judging of all others
+                self._judged_ms[slot] = now_ms
+                if slot not in self._unjudged:
+                    self._unjudged.add(slot)
+                    _log.exception("a GPU cannot be judged gpu=%s", self._gpus[slot].key)
+        return changes
+
+    def _judge_one(
+        self,
+        slot: int,
+        newest: Values,
+        tick_ms: int,
+        now_ms: int,
+        *,
+        fault: str | None,
+        fresh: bool,
+        changes: list[Change],
+    ) -> None:
+        gpu = self._gpus[slot]
+        extras = self._extras.get(slot, NO_EXTRAS)
+        sample = self._samples.get(slot)
+        if sample is None or fresh:
+            sample = newest
+        history = note_fault(self._history(slot), fault, now_ms)
+        if fresh:
+            history = observe(
+                history,
                 gpu.facts,
                 sample,
-                fault,
-                history,
-                now_ms,
-                interval_ms=gpu.interval_ms,
+                tick_ms,
+                max_gap_ms=max(3 * gpu.interval_ms, limits.MAX_GAP_MS),
                 extras=extras,
             )
-            if history.open:
-                self._histories[slot] = history
-                self._judged_ms[slot] = now_ms
-            else:
-                self._histories.pop(slot, None)
-                self._judged_ms.pop(slot, None)
-            self._reset_ms[slot] = history.reset_ms or _NO_TICK
-            if history.open or health.level:
-                self._samples[slot] = sample
-            else:
-                self._samples.pop(slot, None)
-            self._set(slot, health, changes)
-        return changes
+        if self._read[slot] and not history.ever_read:
+            history = replace(history, ever_read=True)
+        history = expired(history, now_ms)
+        health = assess(
+            gpu.facts,
+            sample,
+            fault,
+            history,
+            now_ms,
+            interval_ms=gpu.interval_ms,
+            extras=extras,
+        )
+        if history.open:
+            self._histories[slot] = history
+            self._judged_ms[slot] = now_ms
+        else:
+            self._histories.pop(slot, None)
+            self._judged_ms.pop(slot, None)
+        self._reset_ms[slot] = history.reset_ms or _NO_TICK
+        if history.open or health.level:
+            self._samples[slot] = sample
+        else:
+            self._samples.pop(slot, None)
+        self._set(slot, health, changes)
 
     def _set(self, slot: int, health: Health, changes: list[Change]) -> None:
         before = self.health(slot)

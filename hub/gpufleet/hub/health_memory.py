@@ -6,6 +6,7 @@ once when the GPU's level changes. A killed hub forgets at most a minute of wind
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from gpufleet.hub.fleet import Fleet
 from gpufleet.hub.health import FleetHealth
 
 PERIOD_MS = 60_000
+
+_log = logging.getLogger(__name__)
 
 
 class HealthMemory:
@@ -30,8 +33,14 @@ class HealthMemory:
     def restore(self, slot: int, subject_id: int) -> None:
         """A GPU is in ``slot``: go on with what was stored of it, once."""
         document = self._to_restore.pop(subject_id, None)
-        if document is not None:
-            self._health.restore(slot, health_document.history(document))
+        if document is None:
+            return
+        try:
+            history = health_document.history(document)
+        except (LookupError, TypeError, ValueError) as error:  # not of this program's making
+            _log.error("a stored health history is unreadable subject=%d: %r", subject_id, error)
+        else:
+            self._health.restore(slot, history)
 
     def hurry(self, slot: int) -> None:
         """The level of the GPU in ``slot`` changed: store its history with the next flush."""

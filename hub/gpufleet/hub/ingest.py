@@ -90,7 +90,7 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
         if first.WhichOneof("body") != "hello":
             raise WireError("The stream did not begin with a hello.")
         stream = await self._core.attach(check_hello(first.hello, self._core.now()))
-        stream.outgoing.put_nowait(self._core.welcome(stream, self._version))
+        stream.say(self._core.welcome(stream, self._version))
         return stream
 
     async def _read(self, stream: AgentStream, requests: AsyncIterator[pb.AgentMessage]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from gpufleet.hub import door
 from gpufleet.hub.core import Core
@@ -18,6 +20,7 @@ from gpufleet.hub.wire import (
     WireError,
     decode_layout,
     decode_samples,
+    part_of,
     unpack_samples,
 )
 from gpufleet.hub.xids import described
@@ -29,6 +32,8 @@ FUTURE_MS = 3_600_000
 MAX_EVENTS = 256
 MAX_PROCESSES = 4096
 MAX_LAYOUTS = 64
+ASK_AGAIN_MS = 5_000
+CLAIM_AGAIN_MS = 15_000
 MAX_FOREIGN_METRICS = 1024
 """Metrics that the catalogue does not know, of one node while this hub runs."""
 _SEVERITIES = frozenset({"info", "warning", "critical"})
@@ -42,20 +47,25 @@ class Session:
         self.core = core
         self.node = stream.node
         self.log = stream.log
-        self._outgoing = stream.outgoing
+        self._say = stream.say
         self._said = stream.registration.facts
         self._layouts: dict[int, Layout] = {}
         self._bindings: dict[int, Binding] = {}
         self._live_layout: int | None = None
         self._asked_after: Position | None = None
+        self._asked_at = 0
         self._skew_best: int | None = None
         self._skew_since = 0
         self._future_told = False
+        self._claims: Sequence[SubjectEntry] = ()
+        self._claimed_at = 0
 
     async def handle(self, message: pb.AgentMessage) -> None:
         """Apply one message; WireError refuses the stream."""
         self.node.last_receipt_mono = self.core.mono()
         self.node.last_receipt_ms = self.core.now()
+        if self._claims and self.core.mono() - self._claimed_at >= CLAIM_AGAIN_MS:
+            await self._claim(self._claims)
         await self._apply(message)
         if message.seq:
             await self.core.admit()
@@ -80,7 +90,7 @@ class Session:
             case "details":
                 self._details(message.details)
             case "result":
-                self.core.on_demand.answered(message.result)
+                self.core.on_demand.answered(self.node.name, message.result)
             case "hello":
                 raise WireError("A second hello came on one stream.")
             case None:
@@ -125,23 +135,39 @@ class Session:
         if message.seq:
             door.epoch(message.epoch, self.node.name, self.core.now())
             door.count(message.count, message.seq, len(samples.ticks))
-        last = int(samples.ticks[-1])
         now = self.core.now()
-        if last > now + FUTURE_MS:
-            await self._refuse_future(message, last - now)
-            return
-        if message.seq:
-            self._record(message, wire, binding, samples)
-        if live:
-            if self._live_layout != wire.layout:
-                self._live_layout = wire.layout
-                self.core.fleet.start_layout(binding)
-            if last > (self.node.last_tick_ms or 0) or self.node.epoch != message.epoch:
-                self.node.epoch = message.epoch
-                self.core.fleet.apply(binding, samples, self.core.mono(), now)
+        whole = len(samples.ticks)
+        kept = whole
+        if int(samples.ticks[-1]) > now + FUTURE_MS:
+            kept = int(np.searchsorted(samples.ticks, now + FUTURE_MS, side="right"))
+            samples = part_of(samples, 0, kept)
+        if kept:
+            if message.seq:
+                self._record(message, wire, binding, samples, message.seq - (whole - kept))
+            if live:
+                self._show(message, wire, binding, samples, now)
+        if kept < whole:
+            await self._refuse_future(message)
+
+    def _show(
+        self,
+        message: pb.AgentMessage,
+        wire: pb.Samples,
+        binding: Binding,
+        samples: Samples,
+        now: int,
+    ) -> None:
+        """Move the live view, unless these records are older than what it shows."""
+        if self._live_layout != wire.layout:
+            self._live_layout = wire.layout
+            self.core.fleet.start_layout(binding)
+        last = int(samples.ticks[-1])
+        if (message.epoch, last) > (self.node.epoch, self.node.last_tick_ms or 0):
+            self.node.epoch = message.epoch
+            self.core.fleet.apply(binding, samples, self.core.mono(), now)
             self._skew(last, now)
 
-    async def _refuse_future(self, message: pb.AgentMessage, ahead_ms: int) -> None:
+    async def _refuse_future(self, message: pb.AgentMessage) -> None:
         """Pass over records of the future, so that those behind them are not held up."""
         if not message.seq:
             return
@@ -156,8 +182,8 @@ class Session:
         if not self._future_told and own is not None:
             self._future_told = True
             text = (
-                f"A sample of node {self.node.name} lies {ahead_ms // 1000} s in the future and is"
-                " refused, as are those after it that do: set the node's clock."
+                f"A sample of node {self.node.name} lies more than {FUTURE_MS // 1000} s in the"
+                " future and is refused, as are those after it that do: set the node's clock."
             )
             rows = (
                 EventRow(
@@ -175,10 +201,16 @@ class Session:
         self._accept(EventBatch(Position(message.epoch, message.seq), rows), 0)
 
     def _record(
-        self, message: pb.AgentMessage, wire: pb.Samples, binding: Binding, samples: Samples
+        self,
+        message: pb.AgentMessage,
+        wire: pb.Samples,
+        binding: Binding,
+        samples: Samples,
+        seq: int,
     ) -> None:
+        """Take samples that end with record ``seq``; they are the first ones of ``wire``."""
         count = len(samples.ticks)
-        verdict, known = self.log.judge(message.epoch, message.seq, count, message.gap)
+        verdict, known = self.log.judge(message.epoch, seq, count, message.gap)
         if verdict is Verdict.KNOWN:
             self.core.stats.known_records += count
             return
@@ -188,9 +220,8 @@ class Session:
         same_epoch = message.epoch == self.log.received.epoch
         if same_epoch and int(samples.ticks[known]) <= self.log.last_tick:
             raise WireError(f"Ticks of node {self.node.name} do not increase within an epoch.")
-        position = Position(message.epoch, message.seq)
         batch = SampleBatch(
-            position=position,
+            position=Position(message.epoch, seq),
             binding=binding,
             wire=wire.SerializeToString(),
             count=count - known,
@@ -201,19 +232,21 @@ class Session:
 
     def _accept(self, batch: SampleBatch | EventBatch, count: int) -> None:
         self._asked_after = None
+        if not self.log.pending:
+            self.log.waiting_since = self.core.mono()
         self.log.add(batch)
         self.log.last_receipt_ms = self.core.now()
         self.core.received(self.node, batch, count)
 
     def _ask_again(self) -> None:
-        at = self.log.received
-        if self._asked_after != at:
-            self._asked_after = at
+        at, now = self.log.received, self.core.mono()
+        if self._asked_after != at or now - self._asked_at >= ASK_AGAIN_MS:
+            self._asked_after, self._asked_at = at, now
             command = pb.Command(
                 id=self.core.on_demand.next_number(),
                 resend_after=pb.Position(epoch=at.epoch, seq=at.seq),
             )
-            self._outgoing.put_nowait(pb.HubMessage(command=command))
+            self._say(pb.HubMessage(command=command))
 
     def _skew(self, tick: int, now: int) -> None:
         """Clock skew: the least delayed of a minute's live messages bounds it from below."""
@@ -249,7 +282,14 @@ class Session:
                     facts=door.json_object(subject.facts_json, f"The facts of {subject.key[:64]}"),
                 )
             )
-        await self.core.subjects.inventory(self.node, entries, self._said)
+        await self._claim(entries)
+
+    async def _claim(self, entries: Sequence[SubjectEntry]) -> None:
+        """Take an inventory; what is refused of it is claimed again later (a node renamed, a GPU
+        moved): the agent says its inventory only once."""
+        self._claimed_at = self.core.mono()
+        whole = await self.core.subjects.inventory(self.node, entries, self._said)
+        self._claims = () if whole else entries
 
     async def _events(self, message: pb.AgentMessage) -> None:
         if len(message.events.events) > MAX_EVENTS:
@@ -296,7 +336,7 @@ class Session:
             kind=door.text(event.kind, 64, "An event's kind"),
             severity=event.severity,
             code=event.code,
-            message=door.text(event.message, 2048, "An event's message"),
+            message=door.shortened(event.message, 2048),
             data=door.json_object(event.data_json, "An event's data"),
         )
         return described(row)
@@ -307,11 +347,11 @@ class Session:
             if fault.state not in _FAULTS:
                 raise WireError(f"A fault has the unknown state {fault.state[:32]!r}.")
             faults[(fault.subject_kind, fault.subject_key)] = FaultView(
-                fault.state, fault.since_ms, door.text(fault.sentence, 1024, "A fault's sentence")
+                fault.state, fault.since_ms, door.shortened(fault.sentence, 1024)
             )
         self.core.fleet.set_faults(self.node, faults)
         self.node.hung_since_ms = status.hung_since_ms or None
-        self.node.sentence = door.text(status.sentence, 1024, "The collector's sentence")
+        self.node.sentence = door.shortened(status.sentence, 1024)
         self.node.dropped_ticks = status.dropped_ticks
 
     def _details(self, message: pb.Details) -> None:
@@ -332,6 +372,7 @@ class Session:
 def process_view(process: pb.Process) -> ProcessView:
     """One process as readers see it; empty texts mean not known."""
     optional: Callable[[str], str | None] = lambda text: door.plain(text[:256]) or None  # noqa: E731
+    memory = process.memory_bytes  # drivers say all ones for what they do not know
     return ProcessView(
         gpu=door.plain(process.subject_key[:256]),
         pid=process.pid,
@@ -339,7 +380,7 @@ def process_view(process: pb.Process) -> ProcessView:
         start_ms=process.start_ms or None,
         user=optional(process.user),
         program=optional(process.program),
-        memory_bytes=process.memory_bytes if process.HasField("memory_bytes") else None,
+        memory_bytes=memory if process.HasField("memory_bytes") and memory < 1 << 50 else None,
         utilization_ratio=(
             process.utilization_permille / 1000
             if process.HasField("utilization_permille")

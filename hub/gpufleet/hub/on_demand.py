@@ -31,7 +31,7 @@ class OnDemand:
         self._streams = streams
         self._mono = mono
         self._numbers = 0
-        self._waiting: dict[int, asyncio.Future[pb.CommandResult]] = {}
+        self._waiting: dict[tuple[str, int], asyncio.Future[pb.CommandResult]] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._kept: dict[tuple[str, str], _Kept] = {}
 
@@ -40,9 +40,9 @@ class OnDemand:
         self._numbers += 1
         return self._numbers
 
-    def answered(self, result: pb.CommandResult) -> None:
-        """An agent answered; what nobody waits for any more is dropped."""
-        future = self._waiting.pop(result.id, None)
+    def answered(self, node: str, result: pb.CommandResult) -> None:
+        """A node's agent answered; what nobody waits for, or asked another, is dropped."""
+        future = self._waiting.pop((node, result.id), None)
         if future is not None and not future.done():
             future.set_result(result)
 
@@ -72,9 +72,9 @@ class OnDemand:
             )
         number = self.next_number()
         future = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
+        self._waiting[(node, number)] = future
         command = pb.Command(id=number, collect=pb.Collect(method=method))
-        stream.outgoing.put_nowait(pb.HubMessage(command=command))
+        stream.say(pb.HubMessage(command=command))
         try:
             result = await asyncio.wait_for(future, ANSWER_SECONDS)
         except TimeoutError:
@@ -83,7 +83,7 @@ class OnDemand:
                 timed_out=True,
             ) from None
         finally:
-            self._waiting.pop(number, None)
+            self._waiting.pop((node, number), None)
         if result.error:
             raise CannotCollect(f"Node {node}: {result.error}")
         try:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gpufleet.hub.fleet import Binding
 from gpufleet.hub.store.chunk import EMPTY, Chunk, Column, take
 from gpufleet.hub.store.write import EventRow
-from gpufleet.hub.wire import Samples, decode_samples, tail_of
+from gpufleet.hub.wire import Samples, decode_samples, part_of
 from gpufleet.proto import telemetry_pb2 as pb
 
 MINUTE_MS = 60_000
@@ -78,7 +78,9 @@ class SampleBatch:
     def samples(self) -> Samples:
         """Decoded again."""
         samples = decode_samples(pb.Samples.FromString(self.wire), self.binding.layout)
-        return samples if not self.skip else tail_of(samples, self.skip)
+        if self.count == len(samples.ticks):
+            return samples
+        return part_of(samples, self.skip, self.skip + self.count)
 
 
 @dataclass(slots=True)
@@ -112,6 +114,8 @@ class NodeLog:
     urgent: bool = False
     flushing: bool = False
     last_receipt_ms: int = 0
+    waiting_since: int = 0
+    """Since when, by the monotonic clock in ms, what is pending waits (or a little less)."""
     foreign_metrics: set[int] = field(default_factory=set)
     """Ids beside the catalogue's that its layouts named."""
 

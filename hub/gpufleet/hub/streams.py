@@ -9,16 +9,19 @@ from gpufleet.hub.hello import Registration
 from gpufleet.hub.recorder import NodeLog
 from gpufleet.proto import telemetry_pb2 as pb
 
+MAX_OUTGOING = 256
+"""Messages that wait for an agent to take them in; one that takes none is not worth more."""
+
 
 class AgentStream:
-    """Whoever has something to say to the agent puts it into ``outgoing``."""
+    """Whoever has something to tell the agent says it here."""
 
     def __init__(self, registration: Registration, node: Node, log: NodeLog) -> None:
         self.registration = registration
         self.node = node
         self.log = log
         self.outgoing: asyncio.Queue[pb.HubMessage] = asyncio.Queue()
-        """What the hub says."""
+        """What the hub says; filled by ``say``."""
         self.ended = asyncio.Event()
         self.ending = ("", "")
         """With which gRPC status and sentence the hub ended the stream, if it did."""
@@ -28,3 +31,10 @@ class AgentStream:
         if not self.ended.is_set():
             self.ending = status, sentence
             self.ended.set()
+
+    def say(self, message: pb.HubMessage) -> None:
+        """Send when the agent takes it in."""
+        if self.outgoing.qsize() >= MAX_OUTGOING:
+            self.end("RESOURCE_EXHAUSTED", "The agent does not take in what the hub says.")
+        else:
+            self.outgoing.put_nowait(message)

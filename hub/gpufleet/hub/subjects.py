@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from gpufleet.alerting.health_extras import extras_of
-from gpufleet.hub.fleet import Fleet, Node, SubjectEntry
+from gpufleet.hub.fleet import CLAIM_MS, Fleet, Node, SubjectEntry
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
 from gpufleet.hub.judge import NoteEvent
 from gpufleet.hub.registrar import Registrar
+
+MAX_REFUSED = 10_000
+"""Refused claims remembered, so that each is recorded once in ten minutes."""
 
 
 class Subjects:
@@ -35,6 +38,9 @@ class Subjects:
         self._now = now
         self._mono = mono
         self._rebooted: set[str] = set()
+        self._refused_at: dict[tuple[int, str, str], int] = {}
+        """When (node id, kind, key) was last recorded as a refused claim."""
+        self._nodes: dict[int, Node] = {}
 
     def rebooted(self, name: str) -> None:
         """The node booted since it was last registered: its GPUs begin anew at its inventory."""
@@ -42,18 +48,19 @@ class Subjects:
 
     async def inventory(
         self, node: Node, entries: Sequence[SubjectEntry], said: Mapping[str, Any]
-    ) -> None:
+    ) -> bool:
         """Replace a node's subjects; those that another node owns are refused and recorded.
 
-        ``said`` are the facts of the node's hello.
+        ``said`` are the facts of the node's hello. True if all are this node's now.
         """
         accepted = []
         for entry in entries:
-            owner = self._fleet.refused_claim(entry.kind, entry.key, node, self._mono())
+            owner = self._owner_before(node, entry.kind, entry.key)
             if owner is None:
                 accepted.append(entry)
             else:
                 await self._claim_refused(node, entry.kind, entry.key, owner)
+        whole = len(accepted) == len(entries)
         own = next((entry.facts for entry in accepted if entry.kind == "node"), None)
         if own is None:
             accepted.insert(0, SubjectEntry(0, "node", node.name, 0, node.name, "", {}))
@@ -83,14 +90,34 @@ class Subjects:
             self.note_resets(node, self._now())
         for entry, owner_id in moved:
             if owner_id is not None and owner_id != node.node_id:
-                names = (n.name for n in self._fleet.nodes.values() if n.node_id == owner_id)
+                former = self._node_of(owner_id)
+                name = former.name if former is not None else "?"
                 self._note(
                     node.node_id,
                     ids[(entry.kind, entry.key)],
                     "gpu_moved",
                     "info",
-                    f"GPU {entry.key} moved from node {next(names, '?')} to {node.name}.",
+                    f"GPU {entry.key} moved from node {name} to {node.name}.",
                 )
+        return whole
+
+    def _owner_before(self, node: Node, kind: str, key: str) -> str | None:
+        """The other node that this subject is still kept for.
+
+        After a start of the hub, for the node that the database names until its first inventory.
+        """
+        if (kind, key) in self._fleet.slots:
+            return self._fleet.refused_claim(kind, key, node, self._mono())
+        owner = self._node_of(self._registrar.owner(kind, key))
+        if owner is None or owner is node or owner.own_slot is not None:
+            return None
+        seen_ms = owner.last_receipt_ms
+        return owner.name if seen_ms is not None and self._now() - seen_ms < CLAIM_MS else None
+
+    def _node_of(self, node_id: int | None) -> Node | None:
+        if len(self._nodes) != len(self._fleet.nodes):  # nodes only come
+            self._nodes = {node.node_id: node for node in self._fleet.nodes.values()}
+        return None if node_id is None else self._nodes.get(node_id)
 
     async def _learn(self, node: Node, facts: Mapping[str, Any]) -> None:
         """Keep what an inventory says of the node: its driver may have opened after the hello."""
@@ -107,6 +134,14 @@ class Subjects:
             self._health.set_extras(slot, extras_of(detail))
 
     async def _claim_refused(self, node: Node, kind: str, key: str, owner: str) -> None:
+        now, claim = self._mono(), (node.node_id, kind, key)
+        if now - self._refused_at.get(claim, now - CLAIM_MS) < CLAIM_MS:
+            return
+        if len(self._refused_at) >= MAX_REFUSED:
+            self._refused_at = {c: at for c, at in self._refused_at.items() if now - at < CLAIM_MS}
+            if len(self._refused_at) >= MAX_REFUSED:
+                return
+        self._refused_at[claim] = now
         ids = await self._registrar.subjects(
             node.node_id, [SubjectEntry(0, "node", node.name, 0, node.name, "", {})]
         )
@@ -127,7 +162,7 @@ class Subjects:
         result: list[int | None] = []
         unknown = []
         for kind, key in keys:
-            refused = self._fleet.refused_claim(kind, key, node, self._mono()) is not None
+            refused = self._owner_before(node, kind, key) is not None
             refused = refused or (kind == "node" and key != node.name)
             subject_id = None if refused else self._registrar.subject_id(kind, key)
             if subject_id is None and not refused:

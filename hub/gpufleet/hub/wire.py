@@ -133,13 +133,13 @@ def decode_samples(message: pb.Samples, layout: Layout) -> Samples:
     )
 
 
-def tail_of(samples: Samples, skip: int) -> Samples:
-    """The samples without their first ``skip`` ticks."""
+def part_of(samples: Samples, first: int, last: int) -> Samples:
+    """The samples' ticks from place ``first`` to before ``last``."""
     return Samples(
-        samples.ticks[skip:],
-        None if samples.taken is None else samples.taken[skip:],
-        None if samples.present is None else samples.present[skip:],
-        samples.values[skip:],
+        samples.ticks[first:last],
+        None if samples.taken is None else samples.taken[first:last],
+        None if samples.present is None else samples.present[first:last],
+        samples.values[first:last],
     )
 
 

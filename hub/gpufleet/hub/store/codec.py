@@ -118,7 +118,7 @@ def decode_chunk(data: bytes, metrics: Collection[int] | None = None) -> Chunk:
         raise CodecError(f"the chunk's contents contradict each other ({error})") from error
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=256)
 def _layout(subjects: tuple[tuple[int, ...], ...]) -> _Layout:
     ends = np.cumsum([len(ids) for ids in subjects], dtype=np.int64)
     order: list[int] = []
