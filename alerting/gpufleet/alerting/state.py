@@ -25,7 +25,7 @@ OPEN = frozenset({State.FIRING, State.RECOVERING, State.NO_DATA})
 
 
 class Kind(Enum):
-    """What happened to an alert: the kinds of transitions, in the order in which people read them."""
+    """What happened to an alert: the kinds of its transitions."""
 
     PENDING = "pending"
     """OK → PENDING: the first bad sample."""
