@@ -20,6 +20,8 @@ from support.everything import everything_in
 from support.processes import command, environment, free_port, get, running, wait_for
 from support.raw_agent import raw_agent
 
+pytestmark = pytest.mark.own_database
+
 SERVE = ("hub", "serve")
 RUN = ("agent", "run", "--method", "sim")
 SNAPSHOT = ("snapshot", "--method", "sim")

@@ -1,4 +1,4 @@
-"""A hub without HTTP in this process: core, gRPC port, flusher and a temporary SQLite file."""
+"""A hub without HTTP in this process: core, gRPC port, flusher and a temporary database."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.store.chunk import Chunk
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.samples import read_samples
+from support.places import url_in
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class SmallHub:
 @contextmanager
 def small_hub(folder: Path) -> Iterator[SmallHub]:
     """A hub whose database lies in ``folder``: opening it twice is a restart."""
-    hub = SmallHub(open_database(f"sqlite:///{folder / 'hub.db'}"))
+    hub = SmallHub(open_database(url_in(folder, "hub.db")))
     try:
         yield hub
     finally:
