@@ -37,7 +37,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 TOMBSTONE_MS = 600_000
-"""So long after a sample it may come again (a hub that was killed): until then an alert that is well
+"""So long after a sample it may come again (a hub that was killed): until then what is well again
 is kept, so that it is not taken for a new one."""
 
 
