@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.agent import arguments
-from gpufleet.agent.attribution import NOWHERE, Place, PrologFiles, parse_cgroup, place_of
 from gpufleet.agent.config import ConfigError, load
 from gpufleet.agent.model import Process, Subject
-from gpufleet.agent.processes import Identity, ProcessTable, Reveal
+from gpufleet.agent.processes import arguments
+from gpufleet.agent.processes.attribution import NOWHERE, Place, PrologFiles, parse_cgroup, place_of
+from gpufleet.agent.processes.table import Identity, ProcessTable, Reveal
 from support.proc_tree import add_process, proc_tree
 
 ID = "0123456789abcdef" * 4

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gpufleet.agent.collectors import Simulation, choose, methods_on_demand
 from gpufleet.agent.model import CollectorUnavailable, Fault, FaultState, Reading, Subject
-from gpufleet.agent.smi import SmiCollector
+from gpufleet.agent.smi.collector import SmiCollector
 from gpufleet.agent.snapshot import document
 from gpufleet.proto.catalog import BY_ID
 from support.fake_smi import UUID, FakeSmi, gpu, log, mig_device, process
