@@ -458,12 +458,14 @@ def test_auto_falls_back_to_bash_and_says_why(
     assert methods_on_demand("bash")[0] == "bash"
 
 
-def test_the_snapshot_command_prints_everything(dcgm_bench: Bench) -> None:
+def test_the_snapshot_command_prints_everything(dcgm_bench: Bench, tmp_path: Path) -> None:
     dcgm_bench.show(gpu(0, processes=[process(4242)]), gpu(1))
+    (tmp_path / UUID.format(0)).write_text("4711\n")
     environment = {
         **os.environ,
         **dcgm_bench.fake.environment,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "GPUFLEET_PROLOG_DIR": str(tmp_path),
     }
     command = [sys.executable, "-m", "gpufleet.cli", "snapshot", "--method", "bash", "--pretty"]
     done = subprocess.run(
@@ -478,6 +480,7 @@ def test_the_snapshot_command_prints_everything(dcgm_bench: Bench) -> None:
     assert first["dynamic"]["power_watts"] == 312.25
     assert first["dynamic"]["fan_speed_ratio"] is None
     assert first["processes"][0]["pid"] == 4242
+    assert first["processes"][0]["job"] == "4711"
     assert first["health"]["status"] == "warning"
     assert second["health"]["status"] == "healthy"
     assert dcgm_bench.fake.calls() == [QUERY]

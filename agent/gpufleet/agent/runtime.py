@@ -21,7 +21,7 @@ from gpufleet.agent.keeping.spool import SpoolError, open_spool
 from gpufleet.agent.keeping.statedir import StateDir
 from gpufleet.agent.log import Log
 from gpufleet.agent.model import Collector, Json, Subject
-from gpufleet.agent.processes.attribution import PrologFiles
+from gpufleet.agent.processes.attribution import prolog_files
 from gpufleet.agent.records import Event, Position, TickRecord
 from gpufleet.agent.sampler import Collection, Sampler
 from gpufleet.agent.selfmeasure import SLOW_STRETCH, Budget, Cost, Shed
@@ -99,7 +99,7 @@ class Agent:
             clock,
             rng,
             self._backlog.recall("driver"),
-            PrologFiles(settings.prolog_dir) if real else None,
+            prolog_files(collector.method, settings.prolog_dir),
         )
         self._fault_watch = FaultWatch(
             collector,
@@ -404,6 +404,7 @@ class Agent:
             running=self._method,
             sampler=self._sampler,
             simulation=self._simulation,
+            prolog_dir=self._settings.prolog_dir,
             clock=self._clock,
         )
 

@@ -115,3 +115,8 @@ class PrologFiles:
             return None
         job, uid = match.groups()
         return job, None if uid is None else self._users.name(int(uid))
+
+
+def prolog_files(method: str, folder: Path) -> PrologFiles | None:
+    """The prolog's files for GPUs of a method; none for simulated ones, on which no job runs."""
+    return None if method == "sim" else PrologFiles(folder)

@@ -91,9 +91,8 @@ class ProcessTable:
         reveal = self._reveal
         if not reveal.arguments and not reveal.environment:
             return None
-        from gpufleet.agent.processes import (
-            arguments,  # only where it is asked for: it takes memory
-        )
+        # Imported only where it is asked for: it takes memory.
+        from gpufleet.agent.processes import arguments
 
         words: list[str] = []
         if reveal.environment:

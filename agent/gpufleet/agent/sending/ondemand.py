@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gpufleet.agent.clock import Clock
 from gpufleet.agent.collectors import Simulation, choose
 from gpufleet.agent.model import CollectorUnavailable, Reading
+from gpufleet.agent.processes.attribution import prolog_files
 from gpufleet.agent.sampler import Sampler
 from gpufleet.agent.sending.orders import OrderRefused
 
@@ -22,6 +24,7 @@ def collect(
     running: str,
     sampler: Sampler,
     simulation: Simulation,
+    prolog_dir: Path,
     clock: Clock,
 ) -> str:
     """The snapshot document as JSON; OrderRefused says why there is none."""
@@ -33,7 +36,8 @@ def collect(
     else:
         try:
             collector = choose(method, simulation, clock.wall_ms).collector
-            found = take(collector, simulation.node, clock, DEADLINE_SECONDS)
+            prolog = prolog_files(collector.method, prolog_dir)
+            found = take(collector, simulation.node, clock, prolog, DEADLINE_SECONDS)
         except CollectorUnavailable as error:
             raise OrderRefused(str(error)) from error
     if subject_key:
