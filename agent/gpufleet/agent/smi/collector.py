@@ -70,6 +70,7 @@ class SmiCollector:
         self._dcgm = Dcgm(self._environment, clock=clock)
         self._feed: Feed[Document] = Feed(self._fetch, clock, patience_seconds)
         self._known: dict[str, Subject] = {}
+        self._known_mig: dict[str, tuple[Subject, ...]] = {}
         self._signature: object = None
         self._dcgm_state: str | None = None
 
@@ -118,16 +119,22 @@ class SmiCollector:
         for key, entry in document.entries.items():
             subject = self._subject(key, entry)
             found.append(subject)
-            found.extend(_child(subject, device, name) for device, name in entry.mig)
+            if subject.fault is None:
+                self._known_mig[key] = tuple(_child(subject, *one) for one in entry.mig)
         for key, (index, fault) in document.faults.items():
             known = self._known.get(key)
             if known is None:
                 found.append(Subject("gpu", key, index, f"GPU {index}", (), fault=fault))
             else:
                 found.append(replace(known, fault=fault))
-        keep = {s.key: replace(s, fault=None) for s in found if s.kind == "gpu" and s.facts}
+        keep = {s.key: replace(s, fault=None) for s in found if s.facts}
         self._known.update({k: s for k, s in keep.items() if not k.startswith("unknown-")})
-        return found
+        return [one for gpu in found for one in (gpu, *self._children(gpu))]
+
+    def _children(self, gpu: Subject) -> Sequence[Subject]:
+        """Its MIG devices, those last seen while the GPU cannot be read."""
+        children = self._known_mig.get(gpu.key, ())
+        return children if gpu.fault is None else [replace(c, fault=gpu.fault) for c in children]
 
     def _subject(self, key: str, entry: Entry) -> Subject:
         gpu = entry.gpu
@@ -203,11 +210,11 @@ class SmiCollector:
 
     @staticmethod
     def _read_mig(subject: Subject, entry: Entry) -> Reading:
+        """A MIG device; one that no longer exists has nothing to tell until it is dropped."""
         for device, name in entry.mig:
             if name.uuid == subject.key:
                 return Reading(device.values)
-        sentence = f"MIG device {subject.key} is no longer there: the GPU was partitioned anew."
-        return Reading(None, Fault(FaultState.MISSING, sentence))
+        return Reading({})
 
     def processes(self, subject: Subject) -> Sequence[Process]:
         """Processes of the newest log with their users and programs."""
@@ -245,5 +252,4 @@ def _child(parent: Subject, device: MigDevice, name: MigName) -> Subject:
         tuple(sorted(device.values)),
         parent=parent.key,
         facts={"uuid": name.uuid, "profile": name.profile, **device.facts},
-        fault=parent.fault,
     )
