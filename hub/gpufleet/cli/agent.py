@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -153,11 +154,13 @@ def _run(args: argparse.Namespace) -> int:
     from gpufleet.agent.log import Log
     from gpufleet.agent.model import CollectorUnavailable
     from gpufleet.agent.runtime import Agent
+    from gpufleet.proto.logline import log_to_stderr
 
     flags: dict[str, Any] = {
         setting: getattr(args, flag, None) for flag, setting in SETTINGS.items()
     }
     clock, log = SystemClock(), Log(sys.stderr)
+    log_to_stderr(logging.WARNING)
     try:
         settings = config.load(args.config, os.environ, flags)
         simulation = collectors.Simulation(

@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +110,8 @@ def _copy(args: argparse.Namespace, settings: HubConfig) -> int:
 
 
 def _log_to_stderr() -> None:
-    """One line a record: UTC time, level, where, what. Alembic's steps are told by their result."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)sZ %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+    """From info on; Alembic's steps are told by their result."""
+    from gpufleet.proto.logline import log_to_stderr
+
+    log_to_stderr(logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)

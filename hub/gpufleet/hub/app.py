@@ -30,6 +30,7 @@ from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.database import migrate as store_migrate
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.turn import Turn
+from gpufleet.proto.logline import said
 
 STOP_SECONDS = 5.0
 
@@ -69,7 +70,7 @@ def migrate(config: HubConfig) -> int:
     except StoreError as error:
         raise CannotStart(str(error)) from None
     shown = make_url(config.database_url).render_as_string(hide_password=True)
-    _log.info("database is up to date database=%s", shown)
+    _log.info("database is up to date %s", said(database=shown))
     return 0
 
 
@@ -168,11 +169,12 @@ async def _run(
             server_header=False,
         )
     )
-    places = (
-        f"version={name} http=http://{_address(config.listen, http_socket.getsockname()[1])}"
-        f" grpc={_address(config.listen, port)}"
-        f" database={database.engine.url.render_as_string(hide_password=True)}"
-    )
+    places = {
+        "version": name,
+        "http": f"http://{_address(config.listen, http_socket.getsockname()[1])}",
+        "grpc": _address(config.listen, port),
+        "database": database.engine.url.render_as_string(hide_password=True),
+    }
 
     def watch(part: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return _watched(stop, failed, part, work)
@@ -187,7 +189,7 @@ async def _run(
         while not stop.is_set():
             await first(keeper.held, keeper.waiting, stop)
             if not keeper.held.is_set():
-                _log.info("hub standing by %s sentence=%r", places, state.sentence())
+                _log.info("hub standing by %s", said(**places, reason=state.sentence()))
                 await first(keeper.held, stop)
             if stop.is_set():
                 break
@@ -196,7 +198,7 @@ async def _run(
             try:
                 if await turn.load(over.done, state.say):
                     turn.begin(watch)
-                    _log.info("hub ready %s", places)
+                    _log.info("hub ready %s", said(**places))
                     await over
             finally:
                 over.cancel()
@@ -234,7 +236,7 @@ def _watched(
         except asyncio.CancelledError:
             raise
         except Exception:
-            _log.exception("part failed part=%s", name)
+            _log.exception("part failed %s", said(part=name))
             failed.set()
             stop.set()
 

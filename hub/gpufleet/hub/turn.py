@@ -126,7 +126,7 @@ async def _flush_last(flusher: Flusher) -> bool:
         if await flusher.flush(everything=True):
             return True
         await asyncio.sleep(1)
-    _log.error("the last samples could not be written; the agents keep them and send them again")
+    _log.error("last samples could not be written, the agents send them again")
     return False
 
 

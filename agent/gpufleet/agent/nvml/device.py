@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpufleet.agent.model import Fault, FaultState, Json
 from gpufleet.agent.nvml.calls import Kind, Nvml, NvmlFailure
+from gpufleet.proto.logline import said
 
 if TYPE_CHECKING:
     from gpufleet.agent.nvml.gpm import Gpm
@@ -169,7 +170,9 @@ class Look:
                 device.refused.add(source)
                 if source not in device.told:
                     device.told.add(source)
-                    log.warning("driver refuses a reading gpu=%s call=%s", device.key, failure.call)
+                    log.warning(
+                        "driver refuses a reading %s", said(gpu=device.key, call=failure.call)
+                    )
             case Kind.EMPTY:
                 self.answered += 1
             case Kind.RETRY:

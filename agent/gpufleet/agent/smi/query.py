@@ -11,6 +11,7 @@ from gpufleet.agent.smi.faults import complaints
 from gpufleet.agent.smi.log import NotALog, SmiLog, parse
 from gpufleet.agent.smi.mig import MigName, mig_names
 from gpufleet.agent.smi.run import NVIDIA_SMI, CommandFailed, CommandMissing, Outcome
+from gpufleet.proto.logline import said
 
 _NAMES_RETRY_SECONDS = 60.0
 
@@ -55,7 +56,7 @@ class SmiQuery:
             try:
                 outcome = self._run("-L")
             except CollectorUnavailable as why:
-                log.warning("MIG devices have no UUID: %s", why)
+                log.warning("MIG devices have no UUID %s", said(reason=why))
             else:
                 self._names = mig_names(outcome.output.decode(errors="replace"))
             if any((uuid, index) not in self._names for uuid, index, _, _ in layout):
