@@ -147,6 +147,10 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from gpufleet.agent import lean
+
+    lean.load()
+
     from gpufleet.agent import collectors, config
     from gpufleet.agent.clock import SystemClock
     from gpufleet.agent.host import Host
