@@ -31,6 +31,7 @@ from gpufleet.hub.views import ProcessView, Snapshot
 from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.catalog import BY_NAME
+from gpufleet.proto.logline import said
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
@@ -288,7 +289,7 @@ class Core:
             journal.flush()
         except OSError as error:  # a full disk: the records themselves are well
             self._journal = None
-            _log.error("the journal cannot be written and ends here: %s", error.strerror)
+            _log.error("journal cannot be written and ends here %s", said(reason=error.strerror))
 
     def _note_health_events(self, node: Node, batch: EventBatch) -> None:
         for event in batch.events:
@@ -335,7 +336,7 @@ class Core:
         """Note an event of the hub's own; it is written within a second."""
         if len(self.events) >= MAX_EVENTS:
             if not self._events_dropped:
-                _log.error("events of the hub are dropped waiting=%d", len(self.events))
+                _log.error("events of the hub are dropped %s", said(waiting=len(self.events)))
             self._events_dropped = True
             return
         self._events_dropped = False
