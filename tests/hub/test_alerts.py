@@ -103,7 +103,7 @@ def test_kills_at_any_point_around_a_firing_leave_one_incident_with_its_first_t0
     while committed < len(temperatures):
         with small_hub(tmp_path, HOT) as hub, raw_agent(hub.port, "n") as agent:
             agent.begin("GPU-a")
-            wait_for(lambda: "n" in hub.core.fleet.nodes, what="the node")  # noqa: B023
+            wait_for(lambda: "n" in hub.core.fleet.nodes, what="the node")
             log = hub.core.logs[hub.core.fleet.nodes["n"].node_id]
             at = log.committed.seq + 1
             while at <= len(temperatures) and (at == 1 or draw.random() > 0.25):
