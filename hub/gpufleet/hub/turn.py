@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC
 from typing import Any, TextIO
 
 from gpufleet.hub import ingest, xids
 from gpufleet.hub.alerts.alerting import Stored
+from gpufleet.hub.alerts.desk import AlertDesk
 from gpufleet.hub.alerts.refill import refill
 from gpufleet.hub.alerts.rules_watch import RulesWatch
 from gpufleet.hub.api.app import create_app
@@ -95,7 +97,10 @@ class Turn:
         """Open both doors, once ``load`` has succeeded."""
         assert self._core is not None
         readers = Readers(self._core, self._database, self._reader, self._version)
-        self._http.hub = create_app(readers)
+        alerts = AlertDesk(
+            self._core, self._database, self._reader, self._rules, self._flusher.flush, UTC
+        )
+        self._http.hub = create_app(readers, alerts=alerts)
         self._streams.serve(ingest.Telemetry(self._core, self._version))
         self._tasks = [
             watch("pulse", _every(PULSE_SECONDS, self._core.pulse)),
