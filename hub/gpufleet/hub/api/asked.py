@@ -12,8 +12,14 @@ from gpufleet.hub.api.times import TimeError, format_ms, parse_time
 from gpufleet.hub.views import SubjectView
 from gpufleet.proto.catalog import BY_NAME, Metric, SubjectKind
 
-HEALTH = "health"
-"""Derived by the hub and never sampled."""
+UNSAMPLED = {
+    "health": "Health has no samples: its changes are events, see"
+    " /api/v1/events?kind=health_changed.",
+    "clock_skew_seconds": "The clock's skew has no samples: /api/v1/nodes has the newest, and when"
+    " it was too great is told by /api/v1/events?kind=clock_skew.",
+}
+"""Metrics that the hub makes and does not keep, and where to look instead."""
+_A_SUBJECT = {SubjectKind.GPU: "A GPU", SubjectKind.MIG: "A MIG device", SubjectKind.NODE: "A node"}
 MAX_METRICS = 32
 
 
@@ -60,13 +66,11 @@ def metrics_of(
         for name in names:
             if name not in known:
                 near = hint(name, known) or "; see /api/v1/metrics-catalog."
-                detail = f"A {kind.value.upper()} has no metric {name[:60]!r}{near}"
+                detail = f"{_A_SUBJECT[kind]} has no metric {name[:60]!r}{near}"
                 raise Problem(400, detail, parameter="metric")
-    if HEALTH in names:
-        detail = (
-            "Health has no samples: its changes are events, see /api/v1/events?kind=health_changed."
-        )
-        raise Problem(400, detail, parameter="metric")
+    for name in names:
+        if name in UNSAMPLED:
+            raise Problem(400, UNSAMPLED[name], parameter="metric")
     return [BY_NAME[name] for name in names]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from gpufleet.hub.api import parameters, schemas
@@ -58,9 +58,7 @@ def _node_page(table: Table, limit: int, cursor: str) -> dict[str, Any]:
 
 
 @router.get("/nodes/{node}", tags=["Fleet"], responses=schemas.ok(schemas.NodeDocument, 404))
-async def node(
-    request: Request, desk: AtDesk, node: Annotated[str, Path(max_length=255)]
-) -> Response:
+async def node(request: Request, desk: AtDesk, node: parameters.NodeName) -> Response:
     """One node with its facts and GPUs."""
     table = desk.table()
     view = node_named(table, node)

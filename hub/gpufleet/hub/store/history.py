@@ -89,7 +89,7 @@ def query_history(
     check_range(start_ms, end_ms, points)
     with database.reading() as connection:
         source = choose_source(start_ms, end_ms, points, kept_since(connection))
-        if source is Source.SAMPLES:
+        if source is Source.SAMPLES or all(r.metric not in ROLLUPS for r in requests):
             return _of_samples(connection, requests, start_ms, end_ms, points, tail or {})
         return _of_rows(connection, source, requests, start_ms, end_ms, points, tail or {})
 
