@@ -84,6 +84,9 @@ def _listen(config: HubConfig) -> Iterator[socket.socket]:
             " another hub may hold it; choose another with --http-port."
         ) from None
     with made:
+        # asyncio does this for sockets that it makes; one that is handed over kept each answer back
+        # for the client's delayed acknowledgement: 40 ms.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield made
 
 

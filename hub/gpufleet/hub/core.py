@@ -116,6 +116,10 @@ class Core:
             )
             at = Position(record.epoch, record.seq)
             self.logs[record.id] = NodeLog(record.id, received=at, committed=at)
+        inventories = registrar.take_inventories()
+        for node in self.fleet.nodes.values():
+            if node.node_id in inventories:
+                self.subjects.load(node, inventories[node.node_id])
 
     @staticmethod
     def now() -> int:

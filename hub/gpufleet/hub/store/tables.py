@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Double,
     Index,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    true,
 )
 
 from gpufleet.hub.store.rollup import BITS, NUMBERS, ROLLUPS
@@ -86,10 +88,14 @@ subjects = Table(
     Column("facts", JSON, nullable=False),
     Column("first_seen_ms", BigInteger, nullable=False),
     Column("last_seen_ms", BigInteger, nullable=False),
+    Column("present", Boolean, nullable=False, server_default=true()),
     UniqueConstraint("kind", "key", name="subjects_kind_key_key"),
     Index("subjects_node_id", "node_id"),
 )
-"""GPUs, MIG devices and nodes; a GPU that moves changes its node_id."""
+"""GPUs, MIG devices and nodes; a GPU that moves changes its node_id.
+
+``present``: it is in its node's newest inventory.
+"""
 
 samples = Table(
     "samples",
