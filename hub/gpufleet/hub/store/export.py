@@ -15,8 +15,8 @@ from gpufleet.hub.store.chunk import Ints
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import HistoryError
 from gpufleet.hub.store.grid import hour_of
-from gpufleet.hub.store.history import check_range, sources_of, values_of
-from gpufleet.hub.store.rollup import PARTS, ROLLUPS, USED_RATIO
+from gpufleet.hub.store.history import check_range, values_of
+from gpufleet.hub.store.rollup import PARTS, ROLLUPS, USED_RATIO, sources_of
 from gpufleet.hub.store.rollup_read import read_table
 from gpufleet.hub.store.samples import read_samples
 from gpufleet.hub.store.sources import Source
