@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from gpufleet.client.nearest import hint
 from gpufleet.hub.api.answer import node_named, now_ms, subject_of
+from gpufleet.hub.api.parameters import MAX_GPUS
 from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import TimeError, format_ms, parse_time
@@ -35,13 +36,18 @@ def time_range(start: str, end: str) -> tuple[int, int]:
     """``start`` and ``end`` in Unix milliseconds, the first before the second."""
     now = now_ms()
     start_ms, end_ms = time_at(start, "start", now), time_at(end, "end", now)
+    check_order(start_ms, end_ms)
+    return start_ms, end_ms
+
+
+def check_order(start_ms: int, end_ms: int) -> None:
+    """A Problem where the first is not before the second."""
     if start_ms >= end_ms:
         detail = (
             f"The range is empty: start ({format_ms(start_ms)}) must be before"
             f" end ({format_ms(end_ms)})."
         )
         raise Problem(400, detail, parameter="start")
-    return start_ms, end_ms
 
 
 def split_names(texts: Iterable[str]) -> list[str]:
@@ -74,9 +80,18 @@ def metrics_of(
     return [BY_NAME[name] for name in names]
 
 
+def gpus_named(texts: Iterable[str]) -> list[str]:
+    """The UUIDs that are named, not too many."""
+    uuids = split_names(texts)
+    if len(uuids) > MAX_GPUS:
+        detail = f"At most {MAX_GPUS} GPUs by name at once, not {len(uuids)}; name their node."
+        raise Problem(400, detail, parameter="gpu")
+    return uuids
+
+
 def subjects_of(table: Table, gpus: Iterable[str], node: str | None) -> list[SubjectView] | None:
     """The GPUs and MIG devices that are named, and all GPUs of a node; None: nothing is named."""
-    uuids = split_names(gpus)
+    uuids = gpus_named(gpus)
     if not uuids and node is None:
         return None
     found = {uuid: subject_of(table, uuid) for uuid in uuids}

@@ -13,7 +13,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk
-from gpufleet.hub.api.asked import MAX_METRICS, split_names, time_range
+from gpufleet.hub.api.asked import MAX_METRICS, gpus_named, split_names, time_range
 from gpufleet.hub.api.export_text import Format, export_text
 from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.store.errors import StoreError
@@ -59,7 +59,7 @@ async def export(
             start_ms,
             end_ms,
             resolution=resolution,
-            gpus=split_names(gpu or []),
+            gpus=gpus_named(gpu or []),
             node=node,
             names=split_names(metric or []),
         )
