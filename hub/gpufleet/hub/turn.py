@@ -19,6 +19,7 @@ from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.events import events_since
 from gpufleet.hub.store.health import load_histories
+from gpufleet.hub.store.retention import Retention
 from gpufleet.hub.store.write import EventRow
 
 PULSE_SECONDS = 0.25
@@ -41,6 +42,7 @@ class Turn:
         http: HttpFront,
         streams: StreamFront,
         reader: Executor,
+        retention: Retention,
     ) -> None:
         self._database = database
         self._version = version
@@ -49,6 +51,7 @@ class Turn:
         self._streams = streams
         self._writer = ThreadPoolExecutor(1, "writer")
         self._reader = reader
+        self._retention = retention
         self._core: Core | None = None
         self._flusher: Flusher
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,7 +79,7 @@ class Turn:
         histories = await loop.run_in_executor(writer, _histories, database)
         core = Core(registrar, self._journal, histories)
         core.count_xids(await loop.run_in_executor(writer, _recent_xids, database, core.now()))
-        self._flusher = Flusher(core, database, writer)
+        self._flusher = Flusher(core, database, writer, self._retention)
         self._core = core
 
     def begin(self, watch: Watch) -> None:
