@@ -17,7 +17,6 @@ from typing import Any
 
 import orjson
 
-
 PORTS = range(10_000, 32_000)
 """Below those that a kernel gives to whoever connects: none of these is taken by a client."""
 
