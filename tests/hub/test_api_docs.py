@@ -37,6 +37,7 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/api/v1/fleet",
         "/api/v1/nodes",
         "/api/v1/nodes/{node}",
+        "/api/v1/nodes/{node}/history",
         "/api/v1/gpus",
         "/api/v1/gpus/{uuid}",
         "/api/v1/gpus/{uuid}/processes",
@@ -78,6 +79,7 @@ def test_every_reference_of_the_description_leads_somewhere() -> None:
 
 EXAMPLES = {
     "HISTORY": schemas.History,
+    "NODE_HISTORY": schemas.NodeHistory,
     "HISTORIES": schemas.Histories,
     "GROUP_HISTORY": schemas.GroupHistory,
     "TOP": schemas.TopList,

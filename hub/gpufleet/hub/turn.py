@@ -25,6 +25,7 @@ from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.events import events_since
 from gpufleet.hub.store.health import load_histories
+from gpufleet.hub.store.retention import Retention
 from gpufleet.hub.store.write import EventRow
 
 PULSE_SECONDS = 0.25
@@ -49,6 +50,7 @@ class Turn:
         streams: StreamFront,
         reader: Executor,
         rules: RulesWatch,
+        retention: Retention,
     ) -> None:
         self._database = database
         self._version = version
@@ -58,6 +60,7 @@ class Turn:
         self._writer = ThreadPoolExecutor(1, "writer")
         self._reader = reader
         self._rules = rules
+        self._retention = retention
         self._core: Core | None = None
         self._flusher: Flusher
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,7 +93,7 @@ class Turn:
         core.alerts.remember_xids(recent)
         engine = core.alerts.engine
         await loop.run_in_executor(writer, refill, engine, core.fleet, database, core.now())
-        self._flusher = Flusher(core, database, writer)
+        self._flusher = Flusher(core, database, writer, self._retention)
         self._core = core
 
     def begin(self, watch: Watch) -> None:

@@ -303,16 +303,29 @@ class Series(BaseModel):
     active_seconds: list[Number | None] | None = None
 
 
-class History(Document):
-    """Series by metric; with ``raw`` every point is one sample."""
+class _History(Document):
+    """What answers about a range of time say of it; with ``raw`` every point is one sample."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.HISTORY))
-    uuid: str
     start: Time
     end: Time
     step_seconds: Number
     raw: bool
     source: Source
+
+
+class History(_History):
+    """Series of one GPU or MIG device by metric; with ``raw`` every point is one sample."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.HISTORY))
+    uuid: str
+    series: dict[str, Series]
+
+
+class NodeHistory(_History):
+    """Series of a node itself by metric; with ``raw`` every point is one sample."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.NODE_HISTORY))
+    node: str
     series: dict[str, Series]
 
 
@@ -326,15 +339,10 @@ class GpuHistory(Document):
     series: dict[str, Series]
 
 
-class Histories(Document):
+class Histories(_History):
     """Series by GPU and metric, all in buckets of one width."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.HISTORIES))
-    start: Time
-    end: Time
-    step_seconds: Number
-    raw: bool
-    source: Source
     gpus: list[GpuHistory]
 
 
