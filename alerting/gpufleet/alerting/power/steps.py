@@ -87,7 +87,14 @@ class PowerSteps:
         ``ticks`` are the samples' own times (ms), in the order of each node; ``intervals_ms`` what
         lies between samples, 1 to 60 s.
         """
-        due = self._take(slots, ticks, intervals_ms, power_watts, limit_watts, utilization_ratio)
+        limit = np.where(limit_watts > 0.0, limit_watts, np.nan)
+        former = self._limit[slots]
+        changed = np.abs(limit - former) > SAME_LIMIT * former
+        power = power_watts / limit
+        self._limit[slots] = np.where(changed | np.isnan(former), limit, former)
+        due = self._take(slots, ticks, intervals_ms, power, utilization_ratio)
+        if changed.any():  # after the sample: it is the first under the new limit
+            self.note_changed(slots[changed], ticks[changed])
         if len(due):
             self._judge(slots[due], ticks[due])
 
@@ -101,7 +108,9 @@ class PowerSteps:
         utilization_ratio: Floats,
     ) -> None:
         """As ``feed``, of stored samples that were judged before a restart: after ``restore``."""
-        due = self._take(slots, ticks, intervals_ms, power_watts, limit_watts, utilization_ratio)
+        limit = np.where(limit_watts > 0.0, limit_watts, np.nan)
+        self._limit[slots] = np.where(np.isnan(limit), self._limit[slots], limit)
+        due = self._take(slots, ticks, intervals_ms, power_watts / limit, utilization_ratio)
         if len(due):
             self._look(slots[due])
 
@@ -115,25 +124,10 @@ class PowerSteps:
         self._known[slots] = False
 
     def _take(
-        self,
-        slots: Ints,
-        ticks: Ints,
-        intervals_ms: Ints,
-        power_watts: Floats,
-        limit_watts: Floats,
-        utilization_ratio: Floats,
+        self, slots: Ints, ticks: Ints, intervals_ms: Ints, power: Floats, utilization: Floats
     ) -> NDArray[np.intp]:
-        limit = np.where(limit_watts > 0.0, limit_watts, np.nan)
-        former = self._limit[slots]
-        changed = np.abs(limit - former) > SAME_LIMIT * former
-        self._limit[slots] = np.where(changed | np.isnan(former), limit, former)
-        power = power_watts / limit
         self._told[slots] = ~np.isnan(power)
-        if changed.any():  # after the sample: it is the first under the new limit
-            due = self._means.feed(slots, ticks, intervals_ms, power, utilization_ratio)
-            self.note_changed(slots[changed], ticks[changed])
-            return due
-        return self._means.feed(slots, ticks, intervals_ms, power, utilization_ratio)
+        return self._means.feed(slots, ticks, intervals_ms, power, utilization)
 
     def _look(self, slots: Ints) -> Medians:
         medians = self._means.medians(slots)
