@@ -84,6 +84,11 @@ class Means:
         """What was before the means of these numbers is no measure any more."""
         self._from[slots] = np.maximum(self._from[slots], numbers)
 
+    def cut(self, slots: Ints) -> Flags:
+        """Where ``count_from`` left out some of what would lie in the windows now."""
+        result: Flags = self._from[slots] > self._newest[slots] - KEPT
+        return result
+
     def counts_from_ms(self, slot: int) -> int | None:
         """The time (ms) before which nothing counts; None: all that is kept does."""
         first = int(self._from[slot])

@@ -120,8 +120,9 @@ class PowerSteps:
         numbers = self._means.number_at(slots, times_ms)
         self._means.count_from(slots, numbers + 1)
         found = self._means.number_at(slots, self._since_ms[slots])
-        self._latched[slots[numbers >= found - KEPT]] = False
-        self._known[slots] = False
+        over = slots[self._latched[slots] & (numbers >= found - KEPT)]
+        self._latched[over] = False
+        self._known[over] = True  # that the step is over
 
     def _take(
         self, slots: Ints, ticks: Ints, intervals_ms: Ints, power: Floats, utilization: Floats
@@ -133,7 +134,8 @@ class PowerSteps:
         medians = self._means.medians(slots)
         now = ~np.isnan(medians.power) & ~np.isnan(medians.utilization)
         then = ~np.isnan(medians.power_before) & ~np.isnan(medians.utilization_before)
-        self._known[slots] = now & (then | self._latched[slots])
+        # Where the past was cut off there is no step for now; where it was not told, who knows?
+        self._known[slots] = now & (then | self._latched[slots] | self._means.cut(slots))
         self._level[slots] = medians.power
         return medians
 
@@ -153,7 +155,8 @@ class PowerSteps:
         if ended.any():  # the way back is no step: what was during the step is no measure
             numbers = self._means.number_at(slots[ended], ticks[ended])
             self._means.count_from(slots[ended], numbers - RECENT)
-            self._latched[slots[ended]] = self._known[slots[ended]] = False
+            self._latched[slots[ended]] = False
+            self._known[slots[ended]] = True
         if found.any():
             these = slots[found]
             self._latched[these] = True
