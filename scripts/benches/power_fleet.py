@@ -102,7 +102,9 @@ def training(rng: np.random.Generator, n: int) -> Load:
             if generates:  # token by token: busy, but far from the power of training
                 intensity[part] = rng.uniform(0.35, 0.5)
             else:
-                intensity[part] = strength * factor * rng.uniform(0.97, 1.03, part.stop - part.start)
+                intensity[part] = (
+                    strength * factor * rng.uniform(0.97, 1.03, part.stop - part.start)
+                )
             utilization[part] = rng.uniform(0.88, 1.0)
     barrier = rng.random() < 0.5
     every, long = rng.uniform(600, 3600), rng.uniform(10, 60)
