@@ -180,9 +180,7 @@ def main() -> int:
     for work, count in days_by.items():
         gpu_days = count * args.hours / 24
         fired = fired_by[work]
-        print(
-            f"{work:<15}{gpu_days:>9.1f}{found_by[work]:>12}{fired:>8}{fired / gpu_days:>11.3f}"
-        )
+        print(f"{work:<15}{gpu_days:>9.1f}{found_by[work]:>12}{fired:>8}{fired / gpu_days:>11.3f}")
     stray = false_alarms(faults, of_ill)
     gpu_days = (len(calm) + len(ill)) * args.hours / 24
     alarms = len(of_calm) + len(stray)
