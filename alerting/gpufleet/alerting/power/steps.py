@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet.alerting.power.latch import Latch, Memory, Step
+from gpufleet.alerting.power.latch import Latch, Level, Memory, Step
 from gpufleet.alerting.power.means import KEPT, RECENT, WIDTH_MS, Means, Medians
 
 Floats = NDArray[np.float64]
@@ -217,7 +217,10 @@ class PowerSteps:
                     float(self._limit[slot]),
                     int(self._since_ms[slot]),
                 )
-            memory = Memory(latch, self._means.counts_from_ms(slot))
+            home = None
+            if self._home[slot]:
+                home = Level(float(self._before[slot]), float(self._utilization_before[slot]))
+            memory = Memory(latch, self._means.counts_from_ms(slot), home)
             if memory != Memory():
                 found[slot] = memory
         return found
@@ -228,7 +231,11 @@ class PowerSteps:
             one = np.array([slot])
             number = self._means.number_at(one, np.array([memory.from_ms + WIDTH_MS - 1]))
             self._means.count_from(one, number)
-        latch = memory.latch
+        home, latch = memory.home, memory.latch
+        if home is not None:
+            self._home[slot] = True
+            self._before[slot] = home.power
+            self._utilization_before[slot] = home.utilization
         if latch is not None:
             self._latched[slot] = True
             self._before[slot] = latch.power_before
