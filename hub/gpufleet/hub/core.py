@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.hub import recorder
+from gpufleet.hub.alerts.alerting import Alerting, Stored
 from gpufleet.hub.fleet import Fleet, Node
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
@@ -68,8 +70,11 @@ class Core:
         registrar: Registrar,
         journal: TextIO | None = None,
         histories: Mapping[int, Mapping[str, Any]] | None = None,
+        rules: RuleSet | None = None,
+        alerts: Stored | None = None,
     ) -> None:
         self.fleet = Fleet()
+        self.alerts = Alerting(self.fleet, rules or RuleSet(()), self.now, self.mono, alerts)
         self.health = FleetHealth()
         self.memory = HealthMemory(self.health, histories or {})
         self.xids = XidCounts()
@@ -84,6 +89,7 @@ class Core:
             self.event,
             self.now,
             self.mono,
+            self.alerts.node_changed,
         )
         self.logs: dict[int, NodeLog] = {}
         self.streams: dict[str, AgentStream] = {}
@@ -121,6 +127,7 @@ class Core:
         for node in self.fleet.nodes.values():
             if node.node_id in inventories:
                 self.subjects.load(node, inventories[node.node_id])
+        self.alerts.end_of_absent()
 
     @staticmethod
     def now() -> int:
@@ -220,6 +227,7 @@ class Core:
     def hand_back(self, log: NodeLog, name: str) -> None:
         """What is not committed of a node cannot be: its agent keeps it, and is told so."""
         log.give_back()
+        self.alerts.handed_back(log)
         stream = self.streams.get(name)
         if stream is not None and stream.log is log:
             stream.end(
@@ -269,6 +277,8 @@ class Core:
         else:
             self._note_health_events(node, batch)
             self.count_xids(batch.events)
+            self._alert_xids(batch.events)
+        self.alerts.received(node, self.logs[node.node_id])
         if self._journal is not None:
             self._write_journal(self._journal, node.name, batch.position, count)
 
@@ -288,6 +298,12 @@ class Core:
                 self.health.note_xid(slot, event.code, event.time_ms)
             elif event.kind == "driver_changed":
                 self.subjects.note_resets(node, event.time_ms)
+
+    def _alert_xids(self, events: Iterable[EventRow]) -> None:
+        for event in events:
+            slot = self.fleet.slot_of_id.get(event.subject_id)
+            if event.kind == "xid" and slot is not None:
+                self.alerts.xid(slot, event)
 
     def count_xids(self, events: Iterable[EventRow]) -> None:
         """Count the Xids among events that were just taken, or that the database holds."""
@@ -361,6 +377,7 @@ class Core:
     def pulse(self) -> None:
         """Judge silence and skew, then make the present state the next version."""
         self.judge.look(self.mono(), self.now())
+        self.alerts.look()
         self.measure_room()
         before = self.fleet.version
         self.fleet.publish()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gpufleet.alerting.rules.schema import Schema
 from gpufleet.alerting.rules.tree import (
     And,
+    Bit,
     Compare,
     Condition,
     Count,
@@ -60,8 +61,13 @@ class Rule:
 
     def by_samples(self, schema: Schema) -> bool:
         """Whether it runs at each sample; else, by the hub's clock, on what only the hub knows."""
-        named = [part for part in parts(self.condition) if isinstance(part, Value | Window)]
-        metrics = [part.name if isinstance(part, Value) else part.metric for part in named]
+        metrics = []
+        for part in parts(self.condition):
+            match part:
+                case Value(name) | Window(_, name, _) | Bit(name, _):
+                    metrics.append(name)
+                case _:
+                    pass
         counted = any(isinstance(part, Count) for part in parts(self.condition))
         return not counted and any(not schema.metrics[name].hub for name in metrics)
 
