@@ -37,8 +37,11 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/api/v1/fleet",
         "/api/v1/nodes",
         "/api/v1/nodes/{node}",
+        "/api/v1/nodes/{node}/history",
         "/api/v1/gpus",
         "/api/v1/gpus/{uuid}",
+        "/api/v1/groups",
+        "/api/v1/sparklines",
         "/api/v1/gpus/{uuid}/processes",
         "/api/v1/gpus/{uuid}/history",
         "/api/v1/history",
@@ -78,6 +81,7 @@ def test_every_reference_of_the_description_leads_somewhere() -> None:
 
 EXAMPLES = {
     "HISTORY": schemas.History,
+    "NODE_HISTORY": schemas.NodeHistory,
     "HISTORIES": schemas.Histories,
     "GROUP_HISTORY": schemas.GroupHistory,
     "TOP": schemas.TopList,
@@ -85,6 +89,8 @@ EXAMPLES = {
     "EVENTS": schemas.EventPage,
     "GPUS": schemas.GpuPage,
     "GPU_LIST": schemas.MissionList,
+    "GROUPS": schemas.GroupPage,
+    "SPARKLINES": schemas.Sparklines,
     "PROCESSES": schemas.ProcessList,
     "FLEET": schemas.Fleet,
     "READY": schemas.Probe,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpufleet.hub.config import HubConfig
 
-SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "journal")
+SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "rules", "journal")
 """Flags that are settings of the hub (gpufleet.hub.config)."""
 
 
@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--http-port", metavar="PORT", help="REST and /metrics (9555)")
     serve.add_argument("--grpc-port", metavar="PORT", help="where agents push to (9556)")
     serve.add_argument("--listen", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
+    serve.add_argument(
+        "--rules", metavar="FILE", help="alert rules (those that are shipped); edits are watched"
+    )
     serve.add_argument(
         "--journal", metavar="FILE", help="record the position of everything received, for tests"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -36,12 +37,31 @@ class HubConfig:
     listen: str = "127.0.0.1"
     http_port: int = 9555
     grpc_port: int = 9556
+    rules: Path | None = None
+    """Alert rules; without a file those that are shipped. An edit is in force within seconds."""
+    retention_samples_days: float = 15.0
+    retention_minutes_days: float = 30.0
+    retention_hours_days: float = 730.0
+    """Usage is kept as long."""
+    retention_events_days: float = 730.0
+    retention_bytes: int | None = None
+    """Bound of the whole database; the oldest samples go first."""
     journal: Path | None = None
     """Records the position of every record received: for tests and for doubt."""
 
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.data_dir / 'gpufleet.db'}"
+
+
+MIN_BYTES = 10_000_000
+MIN_DAYS, MAX_DAYS = 1, 36_500
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kMGT]i?)?B?", re.ASCII)
+_UNITS = {None: 1} | {
+    f"{letter}{suffix}": base**power
+    for power, letter in enumerate("kMGT", 1)
+    for suffix, base in (("", 1000), ("i", 1024))
+}
 
 
 def _convert(name: str, value: Any, where: str) -> Any:
@@ -62,9 +82,33 @@ def _convert(name: str, value: Any, where: str) -> Any:
         if not 1 <= seconds <= 600 or isinstance(value, bool):
             raise ConfigError(f"{where} must be seconds from 1 to 600, not {value!r}.")
         return seconds
+    if name == "retention_bytes":
+        return _bytes(value, where)
+    if name.startswith("retention_"):
+        return _days(value, where)
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{where} must be a text, not {value!r}.")
-    return Path(value) if name in ("data_dir", "journal") else value
+    return Path(value) if name in ("data_dir", "journal", "rules") else value
+
+
+def _bytes(value: Any, where: str) -> int:
+    found = _SIZE.fullmatch(str(value))
+    size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if size < MIN_BYTES or isinstance(value, bool):
+        raise ConfigError(
+            f"{where} must be bytes, at least 10M, such as 500M, 20G or 20Gi, not {value!r}."
+        )
+    return size
+
+
+def _days(value: Any, where: str) -> float:
+    try:
+        days = float(value)
+    except (TypeError, ValueError):
+        days = 0.0
+    if not MIN_DAYS <= days <= MAX_DAYS or isinstance(value, bool):
+        raise ConfigError(f"{where} must be days from {MIN_DAYS} to {MAX_DAYS}, not {value!r}.")
+    return days
 
 
 def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> HubConfig:

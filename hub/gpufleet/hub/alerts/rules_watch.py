@@ -46,13 +46,19 @@ class RulesWatch:
         except RulesError as error:
             self.problems = error.problems
             for problem in error.problems:
-                _log.error("rules file has a mistake, the old rules stay %s", said(reason=problem))
+                text = str(problem)
+                _log.error(
+                    "the rules file has a mistake, the old rules stay %s",
+                    said(file=self.path, problem=text),
+                )
             return None
         except OSError as error:
             sentence = f"It cannot be read: {error.strerror}."
             self.problems = (Problem(1, 1, "", sentence),)
-            reason = said(reason=error.strerror)
-            _log.error("rules file cannot be read, the old rules stay %s", reason)
+            _log.error(
+                "the rules file cannot be read, the old rules stay %s",
+                said(file=self.path, reason=error.strerror),
+            )
             return None
         self.problems = ()
         self.rules, self.loaded_ms = rules, now_ms
