@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,9 @@ class Subjects:
         note: NoteEvent,
         now: Callable[[], int],
         mono: Callable[[], int],
+        changed: Callable[[Node, Iterable[int]], None],
     ) -> None:
+        """``changed`` is told of each inventory, with the slots that the node has no more."""
         self._fleet = fleet
         self._health = health
         self._memory = memory
@@ -37,6 +39,7 @@ class Subjects:
         self._note = note
         self._now = now
         self._mono = mono
+        self._changed = changed
         self._rebooted: set[str] = set()
         self._refused_at: dict[tuple[int, str, str], int] = {}
         """When (node id, kind, key) was last recorded as a refused claim."""
@@ -117,6 +120,7 @@ class Subjects:
                 interval = node.interval_ms
                 self._health.set_subject(slot, subject.key, subject.facts, interval_ms=interval)
                 self._memory.restore(slot, subject.subject_id)
+        self._changed(node, before.difference(node.slots))
 
     def _owner_before(self, node: Node, kind: str, key: str) -> str | None:
         """The other node that this subject is still kept for.

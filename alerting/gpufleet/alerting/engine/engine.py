@@ -312,11 +312,18 @@ class Engine:
         standing = self._standing(running, slot, self.subjects[slot])
         return Transition(running.rule, slot, happened.kind, happened.time_ms, standing)
 
-    def silence(self, slots: Ints, now_ms: int, *, hub_rules: bool = False) -> list[Transition]:
+    def silence(self, slots: Ints, now_ms: int) -> list[Transition]:
         """These subjects have been silent for longer than their max_gap, in listening time."""
+        return self._silence(slots, now_ms, by_samples=True)
+
+    def silence_hub_rules(self, slots: Ints, now_ms: int) -> list[Transition]:
+        """Of these the hub knows nothing any more: their nodes are silent."""
+        return self._silence(slots, now_ms, by_samples=False)
+
+    def _silence(self, slots: Ints, now_ms: int, *, by_samples: bool) -> list[Transition]:
         found: list[Transition] = []
         for running in self._running.values():
-            if running.by_samples or hub_rules:
+            if running.by_samples is by_samples:
                 heard = slots[slots < len(running.subjects)]
                 for one in running.machines.silence(heard[running.subjects[heard]], now_ms):
                     found.append(self._transition(running, one))
@@ -399,21 +406,21 @@ class Engine:
         running.count[slot] = standing.count
 
     def to_store(self, slots: Iterable[int]) -> list[tuple[Rule, int, Standing | None]]:
-        """What of these slots has to be stored now; None: all is well again, for long.
+        """Alerts that moved, and open ones of ``slots``, whose last sample moves on all the time.
 
-        Open alerts come each time, since their last sample moves on.
+        None: all has been well for so long that nothing need be known of it.
         """
         wanted = set(slots)
         found: list[tuple[Rule, int, Standing | None]] = []
         for running in self._running.values():
             open_now = set(np.flatnonzero(running.machines.state != OK).tolist())
-            for slot in (running.changed | open_now) & wanted:
+            for slot in running.changed | (open_now & wanted):
                 subject = self.subjects.get(slot)
                 if subject is not None:
                     kept = bool(running.machines.kept[slot])
                     standing = self._standing(running, slot, subject) if kept else None
                     found.append((running.rule, slot, standing))
-            running.changed -= wanted
+            running.changed.clear()
         return found
 
     def not_stored(self, rule: str, slot: int) -> None:
