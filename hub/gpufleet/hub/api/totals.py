@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -85,7 +86,7 @@ def _spread(metric: Metric, column: Floats) -> dict[str, Any]:
 
 def rounded_mean(metric: Metric, mean: float) -> float | None:
     """A mean to a tenth of the metric's resolution; ``None`` for NaN."""
-    return round(mean, len(str(metric.divisor))) if np.isfinite(mean) else None
+    return round(mean, len(str(metric.divisor))) if math.isfinite(mean) else None
 
 
 def _sum(metric: Metric, column: Floats) -> dict[str, Any]:
