@@ -26,11 +26,13 @@ from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.streams import AgentStream
 from gpufleet.hub.subjects import Subjects
+from gpufleet.hub.trend import LoadTrend
 from gpufleet.hub.usage import Reading, UsageMeter
 from gpufleet.hub.views import ProcessView, Snapshot
 from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.catalog import BY_NAME
+from gpufleet.proto.logline import said
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
@@ -79,6 +81,7 @@ class Core:
         self.xids = XidCounts()
         self.judge = Judge(self.fleet, self.health, self.memory, self.event)
         self.usage = UsageMeter(self.now())
+        self.trend = LoadTrend()
         self.registrar = registrar
         self.subjects = Subjects(
             self.fleet,
@@ -288,7 +291,7 @@ class Core:
             journal.flush()
         except OSError as error:  # a full disk: the records themselves are well
             self._journal = None
-            _log.error("the journal cannot be written and ends here: %s", error.strerror)
+            _log.error("journal cannot be written and ends here %s", said(reason=error.strerror))
 
     def _note_health_events(self, node: Node, batch: EventBatch) -> None:
         for event in batch.events:
@@ -335,7 +338,7 @@ class Core:
         """Note an event of the hub's own; it is written within a second."""
         if len(self.events) >= MAX_EVENTS:
             if not self._events_dropped:
-                _log.error("events of the hub are dropped waiting=%d", len(self.events))
+                _log.error("events of the hub are dropped %s", said(waiting=len(self.events)))
             self._events_dropped = True
             return
         self._events_dropped = False
@@ -378,6 +381,7 @@ class Core:
         self.judge.look(self.mono(), self.now())
         self.alerts.look()
         self.measure_room()
+        self.trend.note(self.now(), self.fleet.fresh(_UTILIZATION))
         before = self.fleet.version
         self.fleet.publish()
         if self.fleet.version != before:

@@ -25,6 +25,7 @@ from gpufleet.hub.store.upkeep import Upkeep
 from gpufleet.hub.store.usage import write_usage
 from gpufleet.hub.store.write import EventRow, NodeFlush, write_flushes
 from gpufleet.hub.usage import UsageRow
+from gpufleet.proto.logline import said
 
 PERIOD_SECONDS = 1.0
 MAX_RETRY_SECONDS = 15.0
@@ -158,7 +159,7 @@ class Flusher:
             self._core.stats.commit_failures += 1
             if self._core.database_trouble != str(error):
                 self._core.database_trouble = str(error)
-                _log.error("commit failed, samples are kept and written again: %s", error)
+                _log.error("commit failed and is tried again %s", said(reason=error))
             return False
         except Exception:
             # Something in here can never be written. The others shall not wait for it.
@@ -195,15 +196,17 @@ class Flusher:
     def _give_up(self, parts: Iterable[_Part], extra: _Extra) -> None:
         """Hand a node's records back to its agent; what is the hub's own is lost, and said."""
         for part in parts:
-            _log.exception("records of a node cannot be written node=%s", part.name)
+            _log.exception("records of a node cannot be written %s", said(node=part.name))
             part.log.done(part.batches, committed=False)
             self._core.hand_back(part.log, part.name)
         if extra is not _NOTHING:
             _log.exception(
-                "the hub's own cannot be written events=%d histories=%d alerts=%d",
-                len(extra.events),
-                len(extra.histories),
-                len(extra.alerts.incidents),
+                "the hub's own cannot be written %s",
+                said(
+                    events=len(extra.events),
+                    histories=len(extra.histories),
+                    alerts=len(extra.alerts.incidents),
+                ),
             )
 
     def _write(self, parts: Sequence[_Part], extra: _Extra) -> int:
@@ -223,7 +226,7 @@ class Flusher:
         try:
             await loop.run_in_executor(self._writer, self._upkeep.turn, self._core.now())
         except StoreError as error:
-            _log.error("upkeep of the database failed, it is tried again: %s", error)
+            _log.error("upkeep of the database failed and is tried again %s", said(reason=error))
         except Exception as error:  # upkeep can wait, flushing can't
             if self._upkeep_trouble != repr(error):
                 self._upkeep_trouble = repr(error)

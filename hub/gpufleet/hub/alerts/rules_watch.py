@@ -11,6 +11,7 @@ from gpufleet.alerting.rules.defaults import default_rules
 from gpufleet.alerting.rules.file import Problem, RulesError, read_rules
 from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.hub.alert_names import alert_schema
+from gpufleet.proto.logline import said
 
 _log = logging.getLogger(__name__)
 
@@ -45,16 +46,23 @@ class RulesWatch:
         except RulesError as error:
             self.problems = error.problems
             for problem in error.problems:
-                _log.error("the rules file has a mistake, the old rules stay: %s", problem)
+                text = str(problem)
+                _log.error(
+                    "the rules file has a mistake, the old rules stay %s",
+                    said(file=self.path, problem=text),
+                )
             return None
         except OSError as error:
             sentence = f"It cannot be read: {error.strerror}."
             self.problems = (Problem(1, 1, "", sentence),)
-            _log.error("the rules file cannot be read, the old rules stay: %s", error.strerror)
+            _log.error(
+                "the rules file cannot be read, the old rules stay %s",
+                said(file=self.path, reason=error.strerror),
+            )
             return None
         self.problems = ()
         self.rules, self.loaded_ms = rules, now_ms
-        _log.info("rules loaded file=%s rules=%d", self.path, len(rules.rules))
+        _log.info("rules loaded %s", said(file=self.path, rules=len(rules.rules)))
         return rules
 
     def _read(self, path: Path) -> RuleSet:

@@ -78,15 +78,22 @@ async def gpus(
     fields: parameters.FieldNames = "",
     limit: parameters.Limit = parameters.DEFAULT_LIMIT,
     cursor: parameters.Cursor = "",
+    offset: parameters.Offset = 0,
 ) -> Response:
     """GPUs that pass a filter, in order, with the fields that are asked for.
 
-    Values of a GPU that is not heard from are null and `stale` is true.
+    Values of a GPU that is not heard from are null and `stale` is true. A page goes on by `cursor`,
+    which keeps its place while the list changes, or shows a part of the order now by `offset`.
     """
+    if cursor and offset:
+        detail = "A page goes on by cursor or by offset, not by both."
+        raise Problem(400, detail, parameter="offset")
     query = GpuQuery(filter, sort, fields)
     asked = plan(query)
     return await desk.shared(
-        request, ("gpus", query, limit, cursor), lambda table: page(table, asked, limit, cursor)
+        request,
+        ("gpus", query, limit, cursor, offset),
+        lambda table: page(table, asked, limit, cursor, offset),
     )
 
 

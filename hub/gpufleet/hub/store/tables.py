@@ -298,3 +298,60 @@ silences = Table(
     Column("created_ms", BigInteger, nullable=False),
 )
 """Silences and maintenance windows: they mute mail, never states."""
+
+email_groups = Table(
+    "email_groups",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("model", String(256), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("recipients", JSON, nullable=False),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("closed_ms", BigInteger, nullable=True),
+    Column("document", JSON, nullable=False),
+    Index(
+        "email_groups_open",
+        "id",
+        sqlite_where=text("closed_ms IS NULL"),
+        postgresql_where=text("closed_ms IS NULL"),
+    ),
+)
+"""Episodes of alerts that share a thread of mail (gpufleet.alerting.notify.episode)."""
+
+email_flaps = Table(
+    "email_flaps",
+    metadata,
+    Column("alertname", String(64), nullable=False),
+    Column("subject_key", String(256), nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("document", JSON, nullable=False),
+    PrimaryKeyConstraint("alertname", "subject_key", name="email_flaps_pkey"),
+)
+"""How often single alerts came and went in the last half hour."""
+
+email_outbox = Table(
+    "email_outbox",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("episode_id", String(32), nullable=False),
+    Column("recipient", String(320), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message_id", String(128), nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("message", LargeBinary, nullable=True),
+    Column("state", String(16), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("next_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("claim", String(32), nullable=False),
+    Column("deferred_ms", BigInteger, nullable=True),
+    Column("settled_ms", BigInteger, nullable=True),
+    Column("error", Text, nullable=False),
+    Index("email_outbox_due", "state", "next_ms"),
+    Index("email_outbox_recipient", "recipient", "created_ms"),
+    Index("email_outbox_episode", "episode_id"),
+)
+"""Mails, one row a recipient (outbox.py). The message goes away when it is sent."""
