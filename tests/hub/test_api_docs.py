@@ -83,6 +83,7 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
     assert {path: methods for path, methods in written.items() if methods} == {
         "/api/v1/incidents/{incident}/ack": {"post"},
         "/api/v1/incidents/{incident}/close": {"post"},
+        "/api/v1/nodes/{node}": {"delete"},
         "/api/v1/silences": {"post"},
         "/api/v1/silences/{silence}": {"delete"},
     }
