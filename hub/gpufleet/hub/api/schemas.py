@@ -200,6 +200,13 @@ class NodePage(Document):
     nodes: list[NodeRow]
 
 
+class ForgottenNode(Document):
+    """A node that the hub shows no more."""
+
+    name: str
+    gpus: int
+
+
 def _row() -> type[BaseModel]:
     types: dict[FieldKind, Any] = {
         FieldKind.NUMBER: Number,
