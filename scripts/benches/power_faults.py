@@ -7,6 +7,7 @@ enforced limit or more, for ten minutes to forty, while the work seems to go on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class Fault:
 def inject(rng: np.random.Generator, day: Day, kind: str) -> Fault | None:
     """Put one fault into the day. None: this GPU did nothing that shows one of its size."""
     edges = [0, *sorted(day.changes), len(day.power)]
-    jobs = [(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    jobs = list(pairwise(edges))
     for _ in range(40):
         first, last = jobs[int(rng.integers(len(jobs)))]
         length = int(rng.uniform(600, 2400))

@@ -81,8 +81,9 @@ def training(rng: np.random.Generator, n: int) -> Load:
     waits = rng.uniform(0.3, 0.6) if rng.random() < 0.15 else rng.uniform(0.0, 0.35)
     strength, low = rng.uniform(0.65, 1.1), rng.uniform(0.2, 0.6)
     spins = rng.random() < 0.6
-    t = np.arange(n)
-    phase = (t * (1 + 1e-3 * _wander(rng, n, 120, 1.0)) / period + rng.random()) % 1.0
+    pace = (1 + _wander(rng, n, 120, 0.01)) / period  # no step takes quite as long as the next
+    pace += 0.03 * rng.standard_normal(n) / np.sqrt(period)
+    phase = (np.cumsum(pace) + rng.random()) % 1.0
     waiting = phase > 1.0 - waits
     intensity = np.where(waiting, low * strength, strength)
     intensity *= 1 + 0.02 * rng.standard_normal(n) + _wander(rng, n, 300, 0.012)

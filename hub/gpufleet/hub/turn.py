@@ -20,16 +20,21 @@ from gpufleet.hub.flush import Flusher
 from gpufleet.hub.readers import Readers
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.standby import HttpFront, StreamFront
-from gpufleet.hub.store.alerts import load_open_incidents, load_states
+from gpufleet.hub.store.alerts import load_memories, load_open_incidents, load_states
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.events import events_since
 from gpufleet.hub.store.health import load_histories
 from gpufleet.hub.store.retention import Retention
 from gpufleet.hub.store.write import EventRow
+from gpufleet.hub.streams import told
 
 PULSE_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+LAST_ACKS_SECONDS = 1.0
+"""How long the last acks may take to reach the agents."""
+LAST_FLUSH_SECONDS = 5.0
+"""How long streams stay open for the last acks; from a slower database they come too late."""
 RULES_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
@@ -129,9 +134,15 @@ class Turn:
         if self._core is not None:
             self._core.stop()
             self._http.hub = None
-            await self._streams.end()
             self._flusher.stop()
-            written = not flush or await _flush_last(self._flusher)
+            if flush:
+                writing = asyncio.ensure_future(_flush_last(self._flusher))
+                await asyncio.wait([writing], timeout=LAST_FLUSH_SECONDS)
+                await told(self._core.streams.values(), LAST_ACKS_SECONDS)
+                await self._streams.end()
+                written = await writing
+            else:
+                await self._streams.end()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -141,7 +152,9 @@ class Turn:
 
 def _alerts(database: Database) -> Stored:
     with database.reading() as connection:
-        return Stored(load_states(connection), load_open_incidents(connection))
+        return Stored(
+            load_states(connection), load_open_incidents(connection), load_memories(connection)
+        )
 
 
 def _histories(database: Database) -> dict[int, Mapping[str, Any]]:

@@ -34,15 +34,25 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """Where a GPU was before a step that ended there: a share of the limit, and utilisation."""
+
+    power: float
+    utilization: float
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What of one slot is stored; its means are made again from stored samples."""
 
     latch: Latch | None = None
     from_ms: int | None = None
     """Samples before it are no measure: processes, limit or MIG mode changed, or a step ended."""
+    home: Level | None = None
+    """The measure until there is one of samples after ``from_ms``."""
 
     def to_json(self) -> dict[str, float]:
-        """As it is stored. Nothing is left out but what is not known."""
+        """As it is stored; what is not known is left out."""
         found: dict[str, float] = {}
         if self.from_ms is not None:
             found["from_ms"] = self.from_ms
@@ -51,12 +61,15 @@ class Memory:
             found["utilization_before"] = self.latch.utilization_before
             found["limit_watts"] = self.latch.limit_watts
             found["since_ms"] = self.latch.since_ms
+        if self.home is not None:
+            found["home_power"] = self.home.power
+            found["home_utilization"] = self.home.utilization
         return found
 
     @classmethod
     def from_json(cls, stored: Mapping[str, float]) -> Memory:
-        """The same again. KeyError: a latch that lacks a part."""
-        latch = None
+        """The same again. KeyError: a part of something is missing."""
+        latch = home = None
         if "since_ms" in stored:
             latch = Latch(
                 float(stored["power_before"]),
@@ -64,5 +77,7 @@ class Memory:
                 float(stored["limit_watts"]),
                 int(stored["since_ms"]),
             )
+        if "home_power" in stored:
+            home = Level(float(stored["home_power"]), float(stored["home_utilization"]))
         from_ms = stored.get("from_ms")
-        return cls(latch, None if from_ms is None else int(from_ms))
+        return cls(latch, None if from_ms is None else int(from_ms), home)

@@ -39,6 +39,8 @@ class Medians:
     power_before: Floats
     utilization: Floats
     utilization_before: Floats
+    seen: Floats
+    """The share of the means before that lie near the power of the last minute; 0: it is new."""
 
 
 class Means:
@@ -169,23 +171,25 @@ class Means:
         self._power_cover[slots, place] = power_cover
         self._utilization_cover[slots, place] = utilization_cover
 
-    def medians(self, slots: Ints) -> Medians:
-        """Of the means that are completed."""
+    def medians(self, slots: Ints, near: float) -> Medians:
+        """Of the means that are completed; ``near`` is what ``seen`` calls near."""
         wanted = self._newest[slots][:, None] - 1 - _AGES
         rows, place = slots[:, None], wanted % KEPT
         counts = (self._ids[rows, place] == wanted) & (wanted >= self._from[slots][:, None])
-
-        def two(column: Floats, cover: Floats) -> tuple[Floats, Floats]:
-            values = np.where(counts, column[rows, place], np.nan)
-            covered = np.where(np.isnan(values), 0.0, cover[rows, place])
-            return (
-                _median(values[:, :RECENT], covered[:, :RECENT]),
-                _median(values[:, RECENT:], covered[:, RECENT:]),
-            )
-
+        power = np.where(counts, self._power[rows, place], np.nan)
+        utilization = np.where(counts, self._utilization[rows, place], np.nan)
+        power_cover = np.where(np.isnan(power), 0.0, self._power_cover[rows, place])
+        cover = np.where(np.isnan(utilization), 0.0, self._utilization_cover[rows, place])
+        level = _median(power[:, :RECENT], power_cover[:, :RECENT])
+        before = power[:, RECENT:]
+        like = np.count_nonzero(np.abs(before - level[:, None]) < near, axis=1)
+        told = np.count_nonzero(~np.isnan(before), axis=1)
         return Medians(
-            *two(self._power, self._power_cover),
-            *two(self._utilization, self._utilization_cover),
+            power=level,
+            power_before=_median(before, power_cover[:, RECENT:]),
+            utilization=_median(utilization[:, :RECENT], cover[:, :RECENT]),
+            utilization_before=_median(utilization[:, RECENT:], cover[:, RECENT:]),
+            seen=like / np.maximum(told, 1),
         )
 
 

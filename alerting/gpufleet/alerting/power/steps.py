@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet.alerting.power.latch import Latch, Memory, Step
+from gpufleet.alerting.power.latch import Latch, Level, Memory, Step
 from gpufleet.alerting.power.means import KEPT, RECENT, WIDTH_MS, Means, Medians
 
 Floats = NDArray[np.float64]
@@ -27,6 +27,9 @@ APART = 0.15
 """… and the step lasts while power is at least this share of the limit away from where it was …"""
 MOVED = 0.25
 """… until utilisation has moved by more than this."""
+SEEN = 0.1
+"""A level at which more than this share of the five minutes before was spent is not new: many
+programs alternate between two, and the way back from a pause is no step."""
 SAME_LIMIT = 0.01
 """Limits that differ by less are the same: some boards tell a mean of theirs."""
 
@@ -49,6 +52,8 @@ class PowerSteps:
         self._before = np.full(capacity, np.nan)
         self._utilization_before = np.full(capacity, np.nan)
         self._since_ms = np.zeros(capacity, np.int64)
+        self._home = np.zeros(capacity, np.bool_)
+        """A step ended where it began: that level is the measure until there is a new one."""
 
     @property
     def capacity(self) -> int:
@@ -69,7 +74,7 @@ class PowerSteps:
         """Another GPU is in this slot now, or none."""
         self._means.forget(np.array([slot]))
         self._limit[slot] = self._level[slot] = np.nan
-        self._told[slot] = self._known[slot] = self._latched[slot] = False
+        self._told[slot] = self._known[slot] = self._latched[slot] = self._home[slot] = False
 
     # Running
 
@@ -123,6 +128,7 @@ class PowerSteps:
         over = slots[self._latched[slots] & (numbers >= found - KEPT)]
         self._latched[over] = False
         self._known[over] = True  # that the step is over
+        self._home[slots] = False
 
     def _take(
         self, slots: Ints, ticks: Ints, intervals_ms: Ints, power: Floats, utilization: Floats
@@ -131,38 +137,45 @@ class PowerSteps:
         return self._means.feed(slots, ticks, intervals_ms, power, utilization)
 
     def _look(self, slots: Ints) -> Medians:
-        medians = self._means.medians(slots)
+        medians = self._means.medians(slots, APART)
         now = ~np.isnan(medians.power) & ~np.isnan(medians.utilization)
         then = ~np.isnan(medians.power_before) & ~np.isnan(medians.utilization_before)
         # Where the past was cut off there is no step for now; where it was not told, who knows?
         self._known[slots] = now & (then | self._latched[slots] | self._means.cut(slots))
         self._level[slots] = medians.power
+        self._home[slots] &= ~then
         return medians
 
     def _judge(self, slots: Ints, ticks: Ints) -> None:
         medians = self._look(slots)
-        # NaN compares false: what is not known neither finds nor ends a step.
-        latched = self._latched[slots]
-        ended = latched & (
-            (np.abs(medians.power - self._before[slots]) < APART)
-            | (np.abs(medians.utilization - self._utilization_before[slots]) > MOVED)
+        latched, home = self._latched[slots], self._home[slots]
+        power_before = np.where(home, self._before[slots], medians.power_before)
+        utilization_before = np.where(
+            home, self._utilization_before[slots], medians.utilization_before
         )
+        # NaN compares false: what is not known neither finds nor ends a step.
         found = (
             ~latched
-            & (np.abs(medians.power - medians.power_before) > STEP)
-            & (np.abs(medians.utilization - medians.utilization_before) < STEADY)
+            & (np.abs(medians.power - power_before) > STEP)
+            & (np.abs(medians.utilization - utilization_before) < STEADY)
+            & (medians.seen <= SEEN)
         )
+        back = latched & (np.abs(medians.power - self._before[slots]) < APART)
+        moved = latched & (np.abs(medians.utilization - self._utilization_before[slots]) > MOVED)
+        ended = back | moved
         if ended.any():  # the way back is no step: what was during the step is no measure
             numbers = self._means.number_at(slots[ended], ticks[ended])
             self._means.count_from(slots[ended], numbers - RECENT)
             self._latched[slots[ended]] = False
             self._known[slots[ended]] = True
+            self._home[slots[ended]] = ~moved[ended]
         if found.any():
             these = slots[found]
             self._latched[these] = True
-            self._before[these] = medians.power_before[found]
-            self._utilization_before[these] = medians.utilization_before[found]
+            self._before[these] = power_before[found]
+            self._utilization_before[these] = utilization_before[found]
             self._since_ms[these] = ticks[found]
+            self._home[these] = False
 
     # What is told
 
@@ -204,7 +217,10 @@ class PowerSteps:
                     float(self._limit[slot]),
                     int(self._since_ms[slot]),
                 )
-            memory = Memory(latch, self._means.counts_from_ms(slot))
+            home = None
+            if self._home[slot]:
+                home = Level(float(self._before[slot]), float(self._utilization_before[slot]))
+            memory = Memory(latch, self._means.counts_from_ms(slot), home)
             if memory != Memory():
                 found[slot] = memory
         return found
@@ -215,7 +231,11 @@ class PowerSteps:
             one = np.array([slot])
             number = self._means.number_at(one, np.array([memory.from_ms + WIDTH_MS - 1]))
             self._means.count_from(one, number)
-        latch = memory.latch
+        home, latch = memory.home, memory.latch
+        if home is not None:
+            self._home[slot] = True
+            self._before[slot] = home.power
+            self._utilization_before[slot] = home.utilization
         if latch is not None:
             self._latched[slot] = True
             self._before[slot] = latch.power_before

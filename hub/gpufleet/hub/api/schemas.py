@@ -251,7 +251,7 @@ class GroupRow(Document):
 class GroupPage(Document):
     """Groups in order. ``total`` counts all of them; steps of ``load`` end at ``load_end``."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GROUPS))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GROUPS))
     time: Time
     version: int
     by: str
@@ -271,7 +271,7 @@ class Sparkline(Document):
 class Sparklines(Document):
     """The recent past of a metric, GPU by GPU in the order of the list."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.SPARKLINES))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.SPARKLINES))
     time: Time
     version: int
     metric: str
