@@ -3,50 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from sqlalchemy import update
 
 from gpufleet.alerting.incident import Incident, Notice
 from gpufleet.alerting.notify.routing import Route
-from gpufleet.alerting.state import Kind, Scope, Severity, State
+from gpufleet.alerting.state import Kind
 from gpufleet.hub.mail.config import MailConfig
 from gpufleet.hub.mail.notifier import Notifier
 from gpufleet.hub.store.alerts import AlertWrite, write_alerts
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.email import Mail, MailState, list_mails
+from gpufleet.hub.store.tables import email_outbox
+from support.mail_incidents import T0, incident, moved
 
-T0 = 1_790_000_000_000
-MINUTE = 60_000
 OPS = "ops@example.org"
-
-
-def incident(name: str, **changes: Any) -> Incident:
-    """A GPU that is too hot; ``name`` is the incident's id and in the GPU's key."""
-    base = Incident(
-        id=name,
-        alertname="GpuHot",
-        group="heat",
-        severity=Severity.WARNING,
-        scope=Scope.GPU,
-        state=State.FIRING,
-        node="n1",
-        subject_key=f"GPU-{name}",
-        gpu_index=0,
-        gpu_name="NVIDIA H100 80GB HBM3",
-        since_ms=T0 - 5 * MINUTE,
-        fired_ms=T0,
-        last_sample_ms=T0,
-        value=91.0,
-        peak=93.0,
-        threshold=80.0,
-        comparison=">",
-        metric="temperature_celsius",
-        unit="celsius",
-        summary="It is hot",
-        advice="Cool it.",
-        subject_id=1,
-    )
-    return replace(base, **changes)
 
 
 @dataclass(slots=True)
@@ -72,23 +45,12 @@ class World:
 
     def move(self, one: Incident, kind: Kind, **changes: Any) -> Incident:
         """Something happens to an incident now: written as a flush writes it."""
-        state = {
-            Kind.FIRED: State.FIRING,
-            Kind.RETURNED: State.FIRING,
-            Kind.NO_DATA: State.NO_DATA,
-            Kind.RESOLVED: State.OK,
-            Kind.CLOSED: State.OK,
-        }.get(kind, one.state)
-        if kind is Kind.RESOLVED:
-            changes.setdefault("resolved_ms", self.now_ms)
-        if kind is Kind.CLOSED:
-            changes.setdefault("closed_ms", self.now_ms)
-        moved = replace(one, state=state, **changes)
-        self.incidents[one.id] = moved
+        found = moved(one, kind, self.now_ms, **changes)
+        self.incidents[one.id] = found
         notice = Notice(0, one.id, kind, self.now_ms, self.now_ms)
         with self.database.writing() as connection:
-            write_alerts(connection, AlertWrite(incidents=[moved], notices=[notice]))
-        return moved
+            write_alerts(connection, AlertWrite(incidents=[found], notices=[notice]))
+        return found
 
     def fire(self, name: str, **changes: Any) -> Incident:
         return self.move(incident(name, fired_ms=self.now_ms, **changes), Kind.FIRED)
@@ -112,10 +74,6 @@ class World:
 
     def sent(self) -> None:
         """Every queued mail goes out."""
-        from sqlalchemy import update
-
-        from gpufleet.hub.store.tables import email_outbox
-
         with self.database.writing() as connection:
             connection.execute(
                 update(email_outbox)
