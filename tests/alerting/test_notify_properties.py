@@ -71,7 +71,7 @@ class Story:
             self.sim.move(one, Kind.RESOLVED)
 
 
-@settings(max_examples=40)
+@settings(max_examples=150)
 @given(STEPS)
 def test_every_firing_is_mailed_in_the_end_and_once_as_such(
     steps: list[tuple[int, str, int]],
@@ -90,7 +90,7 @@ def test_every_firing_is_mailed_in_the_end_and_once_as_such(
     assert not story.sim.queued
 
 
-@settings(max_examples=25)
+@settings(max_examples=100)
 @given(STEPS)
 def test_nobody_is_told_of_an_end_before_the_firing(steps: list[tuple[int, str, int]]) -> None:
     story = Story()
