@@ -1,0 +1,101 @@
+"""Bars, sparklines and braille charts: numbers in, cells out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpufleet.tui.canvas import Canvas, Style
+from gpufleet.tui.theme import Ramp, Theme, shade
+
+_SPARKS = " ▁▂▃▄▅▆▇█"
+_ASCII_SPARKS = " _.-=+*#@"
+_LEFT = (0x00, 0x40, 0x44, 0x46, 0x47)
+"""Bits of a braille cell's left column filled from below, by the number of dots."""
+_RIGHT = (0x00, 0x80, 0xA0, 0xB0, 0xB8)
+_LEFT_DOT = (0x00, 0x40, 0x04, 0x02, 0x01)
+"""The one bit at a height, counted from below from 1 on."""
+_RIGHT_DOT = (0x00, 0x80, 0x20, 0x10, 0x08)
+_BRAILLE_CELLS = (" ", *(chr(0x2800 + bits) for bits in range(1, 256)))
+_ASCII_AREA = " .::||####"
+"""By the number of dots."""
+
+Columns = Sequence[float | None]
+"""Heights from 0 to 1; ``None`` where nothing is known."""
+
+
+def bar(ratio: float | None, width: int, ramp: Ramp, theme: Theme) -> Canvas:
+    """A bar of ``width`` cells whose colour runs along the ramp; nothing known: an empty one."""
+    canvas = Canvas(width, 1)
+    full, empty = ("■", "■") if theme.unicode else ("|", ".")
+    if theme.name == "mono" and theme.unicode:
+        empty = "·"
+    clipped = 0.0 if ratio is None else min(max(ratio, 0.0), 1.0)
+    filled = min(int(clipped * width + 0.5), width)
+    if clipped > 0 and filled == 0 and width > 0:
+        filled = 1
+    styles = [shade(ramp, (i + 0.5) / width) for i in range(filled)]
+    canvas.put_cells(0, 0, [full] * filled, styles)
+    canvas.put_cells(filled, 0, [empty] * (width - filled), theme.track)
+    return canvas
+
+
+def sparkline(values: Columns, width: int, ramp: Ramp, theme: Theme) -> Canvas:
+    """The last ``width`` values, one a cell, the newest at the right."""
+    canvas = Canvas(width, 1)
+    shown = values[-width:] if width > 0 else ()
+    signs = _SPARKS if theme.unicode else _ASCII_SPARKS
+    found, styles = [], []
+    for value in shown:
+        if value is None:
+            found.append(" ")
+        else:
+            found.append(signs[min(max(int(value * 8 + 0.5), 1), 8)])
+        styles.append(shade(ramp, value))
+    canvas.put_cells(width - len(found), 0, found, styles)
+    return canvas
+
+
+def area(
+    values: Columns,
+    width: int,
+    height: int,
+    ramp: Ramp,
+    theme: Theme,
+    highs: Columns = (),
+) -> Canvas:
+    """A filled braille chart of ``2 × width`` columns and ``4 × height`` dots, newest at the right.
+
+    A cell's colour is that of the value at its height, so that peaks are seen from afar. ``highs``
+    are the greatest values of the same columns: a dot each where they stand out.
+    """
+    canvas = Canvas(width, height)
+    columns, dots = 2 * width, 4 * height
+    levels = _levels(values, columns, dots)
+    peaks = _levels(highs, columns, dots) if highs else levels
+    for line in range(height):
+        below = (height - 1 - line) * 4
+        style = shade(ramp, (below + 2) / dots)
+        row = []
+        for x in range(0, columns, 2):
+            left, right = levels[x] - below, levels[x + 1] - below
+            bits = _LEFT[min(max(left, 0), 4)] | _RIGHT[min(max(right, 0), 4)]
+            left, right = peaks[x] - below, peaks[x + 1] - below
+            if 0 < left <= 4:
+                bits |= _LEFT_DOT[left]
+            if 0 < right <= 4:
+                bits |= _RIGHT_DOT[right]
+            row.append(_BRAILLE_CELLS[bits] if theme.unicode else _ASCII_AREA[bits.bit_count()])
+        canvas.put_cells(0, line, row, style)
+    return canvas
+
+
+def _levels(values: Columns, columns: int, dots: int) -> list[int]:
+    shown = values[-columns:] if columns else ()
+    return [0] * (columns - len(shown)) + [_dots(value, dots) for value in shown]
+
+
+def _dots(value: float | None, dots: int) -> int:
+    """How many dots high; what is known has at least one."""
+    if value is None:
+        return 0
+    return 1 + int(min(max(value, 0.0), 1.0) * (dots - 1) + 0.5)

@@ -1,0 +1,117 @@
+"""Text as a terminal takes it: harmless, and measured in cells."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from wcwidth import wcwidth
+
+ELLIPSIS = "…"
+_PLAIN = re.compile(r"[ -~]*")
+_KNOWN_TEXTS = 4096
+_UNSETTLED = frozenset({"Cn", "Co", "Cs"})
+"""Unassigned, private and broken characters: every terminal has another width for them."""
+
+
+@lru_cache(_KNOWN_TEXTS)
+def cells(text: str) -> tuple[str, ...]:
+    """One string a cell: a wide character is followed by "" for the cell that it covers.
+
+    Control characters and those of no agreed width show as ``·``. Marks without a width of their own, joiners and signs that
+    turn the direction of writing are left out: no two terminals agree on them, and a wrong guess
+    would move everything behind.
+    """
+    if _PLAIN.fullmatch(text):
+        return tuple(text)
+    found: list[str] = []
+    for char in unicodedata.normalize("NFC", text):
+        width = -1 if unicodedata.category(char) in _UNSETTLED else wcwidth(char)
+        if width == 1:
+            found.append(char)
+        elif width == 2:
+            found += (char, "")
+        elif width < 0:
+            found.append("·")
+    return tuple(found)
+
+
+def width(text: str) -> int:
+    """How many cells a text takes."""
+    return len(text) if _PLAIN.fullmatch(text) else len(cells(text))
+
+
+def fit(text: str, room: int) -> str:
+    """The text in at most ``room`` cells, with an ellipsis where something is left out."""
+    if width(text) <= room:
+        return text
+    if room <= 0:
+        return ""
+    kept = list(cells(text)[: room - 1])
+    if kept and cells(text)[room - 1] == "":
+        kept.pop()
+    return "".join(kept) + ELLIPSIS
+
+
+def fit_middle(text: str, room: int) -> str:
+    """The text in at most ``room`` cells; what is left out is in its middle: names end in numbers."""
+    if width(text) <= room:
+        return text
+    if room < 3:
+        return fit(text, room)
+    found = cells(text)
+    tail = (room - 1) // 2
+    head = room - 1 - tail
+    start = list(found[:head])
+    if found[head] == "":
+        start[-1] = ""
+    end = list(found[len(found) - tail :])
+    if end and end[0] == "":
+        end.pop(0)
+    return "".join(start) + ELLIPSIS + "".join(end)
+
+
+def pad(text: str, room: int, right: bool = False) -> str:
+    """The text in exactly ``room`` cells, at the left or at the right of them."""
+    text = fit(text, room)
+    blank = " " * (room - width(text))
+    return blank + text if right else text + blank
+
+
+def wrap(text: str, room: int) -> list[str]:
+    """The text in lines of at most ``room`` cells, broken between words where it can be."""
+    lines = [""]
+    for word in text.split():
+        while width(word) > room > 0:
+            if lines[-1]:
+                lines.append("")
+            part = "".join(cells(word)[:room])
+            lines[-1] = part
+            word = "".join(cells(word)[room:])
+            lines.append("")
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if width(joined) <= room or not lines[-1]:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return [line for line in lines if line] or [""]
+
+
+_ASCII = str.maketrans(
+    {
+        "…": "~", "·": ".", "—": "-", "–": "-", "−": "-", "×": "x", "°": " ", "≥": ">", "≤": "<",
+        "▲": "^", "▼": "v", "▸": ">", "▾": "v", "◂": "<", "●": "*", "■": "#", "█": "#",
+        "│": "|", "─": "-", "╭": "+", "╮": "+", "╰": "+", "╯": "+", "├": "+", "┤": "+", "┬": "+",
+        "┴": "+", "┼": "+", "←": "<", "→": ">", "↑": "^", "↓": "v", "╌": "-", "┊": ":", "µ": "u",
+        "✓": "x",
+    }
+)  # fmt: skip
+
+
+def ascii_cell(cell: str) -> str:
+    """A cell for a terminal that has only ASCII; what has no likeness there is ``?``."""
+    if cell.isascii():
+        return cell
+    likeness = cell.translate(_ASCII)
+    return likeness if likeness.isascii() else "?"
