@@ -11,7 +11,7 @@ from gpufleet.tui.fleet_view import BOXED_HEIGHT, BOXED_WIDTH
 from gpufleet.tui.navigation import place
 from gpufleet.tui.picture import Alert, Frame, Picture
 from gpufleet.tui.state import Cursor, Ui
-from gpufleet.tui.text import fit, pad, wrap
+from gpufleet.tui.text import fit, wrap
 from gpufleet.tui.theme import Theme
 
 _STATES = ("firing", "no data", "recovering", "pending")
@@ -73,7 +73,12 @@ def draw(
     widths = _widths(size[0] - 4)
     x = 2
     for name, width in widths.items():
-        canvas.put(x, y + 1, fit("" if width == 1 else name.replace("mark", "ack/silence"), width), theme.heading)
+        canvas.put(
+            x,
+            y + 1,
+            fit("" if width == 1 else name.replace("mark", "ack/silence"), width),
+            theme.heading,
+        )
         x += width + 1
     zones += _list(canvas, picture, shown, cursor, (2, y + 2, size[0] - 4, page), theme)
     if about:
@@ -121,31 +126,32 @@ def _list(
     area: tuple[int, int, int, int],
     theme: Theme,
 ) -> list[Zone]:
-    x0, y0, w, page = area
+    x, y, w, page = area
     if not shown:
         _none(canvas, picture, area, theme)
         return []
-    widths = _widths(w)
-    zones = []
-    for i, alert in enumerate(shown[cursor.top : cursor.top + page]):
-        x, y = x0, y0 + i
+    seen = shown[cursor.top : cursor.top + page]
+    inside = Canvas(w, len(seen), theme.text)
+    draw_lines(inside, picture, seen, w, theme)
+    inside.highlight(cursor.at - cursor.top, theme.selected_bg, theme.selected_bg is None)
+    canvas.blit(inside, x, y)
+    return [Zone(x, y + i, w, 1, f"line:{cursor.top + i}") for i in range(len(seen))]
+
+
+def draw_lines(
+    canvas: Canvas, picture: Picture, seen: Sequence[Alert], room: int, theme: Theme
+) -> None:
+    """A line an alert, from the first row on."""
+    widths = _widths(room)
+    for y, alert in enumerate(seen):
+        x = 0
         for name, width in widths.items():
             text, style = _cell(alert, name, width, picture, theme)
             canvas.put(x, y, fit(text, width), style)
             x += width + 1
-        if cursor.top + i == cursor.at:
-            line = Canvas(w, 1)
-            line.chars[0] = canvas.chars[y][x0 : x0 + w]
-            line.styles[0] = canvas.styles[y][x0 : x0 + w]
-            line.highlight(0, theme.selected_bg, theme.selected_bg is None)
-            canvas.blit(line, x0, y)
-        zones.append(Zone(x0, y, w, 1, f"line:{cursor.top + i}"))
-    return zones
 
 
-def _cell(
-    alert: Alert, name: str, width: int, picture: Picture, theme: Theme
-) -> tuple[str, Style]:
+def _cell(alert: Alert, name: str, width: int, picture: Picture, theme: Theme) -> tuple[str, Style]:
     style = theme.dim if alert.silenced else state_style(alert.state, alert.severity, theme)
     if name == "state":
         return (_LETTERS.get(alert.state, "?") if width == 1 else alert.state), style
@@ -184,9 +190,7 @@ def _about(
         canvas.put(2, y + 1 + i, fit(text, canvas.width - 4), line_style)
 
 
-def _none(
-    canvas: Canvas, picture: Picture, area: tuple[int, int, int, int], theme: Theme
-) -> None:
+def _none(canvas: Canvas, picture: Picture, area: tuple[int, int, int, int], theme: Theme) -> None:
     x, y, w, height = area
     if picture.alerts is None:
         said = picture.alerts_trouble or f"Asking {picture.hub} …"

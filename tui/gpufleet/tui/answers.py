@@ -44,9 +44,7 @@ def answered(
             if seconds is None:
                 error = "Write a length such as 30m, 2h or 3d, at most 90d."
                 return replace(ui, prompt=replace(prompt, error=error)), ()
-            comment = Prompt(
-                Purpose.SILENCE_COMMENT, subject=prompt.subject, carried=str(seconds)
-            )
+            comment = Prompt(Purpose.SILENCE_COMMENT, subject=prompt.subject, carried=str(seconds))
             return replace(ui, prompt=comment), ()
         case Purpose.SILENCE_COMMENT:
             return ui, (Silence(prompt.subject, int(prompt.carried), text),)

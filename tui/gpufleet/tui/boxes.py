@@ -12,7 +12,7 @@ from gpufleet.tui.theme import Theme
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """A piece of a box's title. ``key`` is the letter that is marked, ``command`` what a click does."""
+    """A piece of a box's title: ``key`` is the letter that is marked, a click does ``command``."""
 
     text: str
     key: str = ""
@@ -51,7 +51,7 @@ def box(
 ) -> list[Zone]:
     """Draws a box of width and height, at least 2 × 2, with titles in its upper and lower edge.
 
-    Titles that find no room are left out, those at the right first. Returns what can be clicked.
+    Titles that find no room are left out, the last at the right first. Returns what can be clicked.
     """
     w, h = size
     if w < 2 or h < 2:
@@ -68,7 +68,7 @@ def box(
     needed = sum(width(title.text) + 3 for title in right)
     keep = list(right)
     while keep and at + needed > x + w - 1:
-        needed -= width(keep.pop(0).text) + 3
+        needed -= width(keep.pop().text) + 3
     if keep:
         _titles(canvas, x + w - 1 - needed, y, x + w - 1, keep, theme, zones)
     _titles(canvas, x + 2, y + h - 1, x + w - 2, foot, theme, zones)
@@ -100,9 +100,7 @@ def _titles(
     return x
 
 
-def keyed(
-    canvas: Canvas, x: int, y: int, text: str, key: str, style: Style, theme: Theme
-) -> int:
+def keyed(canvas: Canvas, x: int, y: int, text: str, key: str, style: Style, theme: Theme) -> int:
     """A text in which the first occurrence of its key is marked."""
     at = text.find(key) if key else -1
     if at < 0:

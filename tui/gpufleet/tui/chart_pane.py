@@ -183,8 +183,10 @@ def _chart(
 def _short(metric: Metric, value: float) -> str:
     if metric is Metric.MEMORY:
         return units.gib(value)
-    return units.percent(value) if metric is Metric.LOAD else (
-        units.celsius(value) if metric is Metric.TEMPERATURE else units.watts(value)
+    return (
+        units.percent(value)
+        if metric is Metric.LOAD
+        else (units.celsius(value) if metric is Metric.TEMPERATURE else units.watts(value))
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufleet.tui.canvas import Canvas, Style
+from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.theme import Ramp, Theme, shade
 
-_SPARKS = " ▁▂▃▄▅▆▇█"
-_ASCII_SPARKS = " _.-=+*#@"
+_SPARKS = "▁▂▃▄▅▆▇"
+"""Not up to the full block: rows one below the other stay apart."""
+_ASCII_SPARKS = "_.-=+*#"
 _LEFT = (0x00, 0x40, 0x44, 0x46, 0x47)
 """Bits of a braille cell's left column filled from below, by the number of dots."""
 _RIGHT = (0x00, 0x80, 0xA0, 0xB0, 0xB8)
@@ -49,7 +50,7 @@ def sparkline(values: Columns, width: int, ramp: Ramp, theme: Theme) -> Canvas:
         if value is None:
             found.append(" ")
         else:
-            found.append(signs[min(max(int(value * 8 + 0.5), 1), 8)])
+            found.append(signs[min(max(int(value * 7), 0), 6)])
         styles.append(shade(ramp, value))
     canvas.put_cells(width - len(found), 0, found, styles)
     return canvas

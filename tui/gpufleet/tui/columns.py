@@ -198,8 +198,9 @@ def _users(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) ->
     if users:
         text, style = ", ".join(map(str, users)), look.theme.text
     elif processes:
-        text, style = units.plural(int(processes), "process").replace("processs", "processes"), (
-            look.theme.dim
+        text, style = (
+            units.plural(int(processes), "process").replace("processs", "processes"),
+            (look.theme.dim),
         )
     elif processes == 0 and not row.get("stale"):
         text, style = "free", look.theme.good
@@ -300,6 +301,7 @@ def fields(users: bool) -> tuple[str, ...]:
     shown = (c for c in COLUMNS if users or c.id not in USER_ONLY)
     return tuple(dict.fromkeys(["uuid", *(field for column in shown for field in column.fields)]))
 
+
 _NATURAL = -1
 _STEPS: tuple[tuple[str, int], ...] = (
     ("letter", 1),
@@ -375,12 +377,29 @@ class Placed:
     width: int
 
 
-def layout(room: int, longest_place: int, *, users: bool = False) -> list[Placed]:
+_MAY_BE_ABSENT = {"fan": "fan_speed_ratio", "clock": "clock_sm_hertz"}
+"""Columns that are left out where no line has a value: data centre GPUs have no fan."""
+
+
+def absent(rows: Sequence[Row]) -> frozenset[str]:
+    """Columns for which none of these rows has a value."""
+    return frozenset(
+        name
+        for name, field in _MAY_BE_ABSENT.items()
+        if all(row.get(field) is None for row in rows)
+    )
+
+
+def layout(
+    room: int, longest_place: int, without: frozenset[str] = frozenset(), *, users: bool = False
+) -> list[Placed]:
     """The columns that fit into ``room`` cells, each with its place, from left to right."""
     gap = 1 if room < 100 else 2
     widths: dict[str, int] = {}
     left = room + gap
     for name, wanted in _USER_STEPS if users else _STEPS:
+        if name in without:
+            continue
         size = min(max(longest_place, 12), 32) if wanted == _NATURAL else wanted
         cost = size - widths[name] if name in widths else size + gap
         if name == "letter":

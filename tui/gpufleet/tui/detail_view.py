@@ -20,9 +20,11 @@ SIDE_WIDTH = 110
 """From this width on the facts stand beside the charts."""
 
 
-def draw(picture: Picture, ui: Ui, row: Row | None, size: tuple[int, int], theme: Theme, live: Theme,
-         at: tuple[int, int]) -> Frame:  # fmt: skip
-    """The view but for its last row. ``row`` is the GPU's row of the list, ``at`` which of how many.
+def draw(
+    picture: Picture, ui: Ui, row: Row | None, size: tuple[int, int], theme: Theme, live: Theme,
+    at: tuple[int, int],
+) -> Frame:  # fmt: skip
+    """The view but for its last row. ``row`` is the GPU's in the list, ``at`` which of how many.
 
     Until the hub told the whole GPU, the row's values are shown.
     """
@@ -111,8 +113,12 @@ def _chart_box(
     titles.append(Title(health_word(gpu), style=theme.level(gpu["health"]["level"])))
     right = [Title(chart_pane.when(picture, ui.detail), "", "live", theme.sorted)]
     if at[1]:
-        right.insert(0, Title(f"{at[0]} of {at[1]:,}", "", "next-gpu", theme.dim))
-    right += [Title(word, "", "pause", style), Title(clock(picture.now_ms))]
+        right.append(Title(f"{at[0]} of {at[1]:,}", "", "next-gpu", theme.dim))
+    if word != "live":
+        right.insert(0, Title(word, "", "pause", style))
+    elif ui.detail.end_ms is None:
+        right.append(Title(word, "", "pause", style))
+    right.append(Title(clock(picture.now_ms)))
     zones = box(canvas, 0, 0, size, theme, titles, right, _chart_keys(ui))
     inside = Canvas(size[0] - 4, size[1] - 2)
     more = chart_pane.draw(inside, picture, ui.detail, gpu, theme)

@@ -8,7 +8,7 @@ from enum import Enum
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key: one character as typed, or the name of a key (``up``, ``enter``, ``esc``, ``ctrl-u``)."""
+    """A key: one character as typed, or a key's name (``up``, ``enter``, ``esc``, ``ctrl-u``)."""
 
     name: str
 

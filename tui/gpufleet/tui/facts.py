@@ -16,7 +16,7 @@ from gpufleet.tui.theme import Theme, shade
 Fact = tuple[str, str, Style]
 """Label, value, the value's style."""
 HARMLESS = frozenset({"gpu_idle", "applications_clocks", "display_clocks"})
-LABEL_ROOM = 12
+LABEL_ROOM = 13
 
 
 def of(gpu: Mapping[str, Any], theme: Theme) -> list[Fact]:
@@ -32,7 +32,11 @@ def of(gpu: Mapping[str, Any], theme: Theme) -> list[Fact]:
     if power is not None:
         text = f"{power:.2f} W" + (f" of {limit:.0f} W" if limit is not None else "")
         add("power", text, shade(theme.power, ratio_of(power, limit)))
-    add("temperature", _temperatures(d), shade(theme.temperature, heat(d.get("temperature_celsius"))))
+    add(
+        "temperature",
+        _temperatures(d),
+        shade(theme.temperature, heat(d.get("temperature_celsius"))),
+    )
     add("SM clock", _clock(d, "clock_sm_hertz"))
     add("mem clock", _clock(d, "clock_memory_hertz"))
     add("video clock", _clock(d, "clock_video_hertz"))
@@ -117,10 +121,17 @@ def _rows(d: Mapping[str, Any], theme: Theme) -> tuple[str | None, Style]:
 
 
 def _activity(d: Mapping[str, Any]) -> str | None:
-    names = (("SM", "sm_active_ratio"), ("tensor", "tensor_active_ratio"))
-    names += (("DRAM", "dram_active_ratio"), ("mem", "memory_controller_utilization_ratio"))
-    names += (("enc", "encoder_utilization_ratio"), ("dec", "decoder_utilization_ratio"))
-    parts = [f"{short} {units.percent(d[name])}" for short, name in names if d.get(name) is not None]
+    names = (
+        ("SM", "sm_active_ratio"),
+        ("tensor", "tensor_active_ratio"),
+        ("DRAM", "dram_active_ratio"),
+        ("mem", "memory_controller_utilization_ratio"),
+        ("enc", "encoder_utilization_ratio"),
+        ("dec", "decoder_utilization_ratio"),
+    )
+    parts = [
+        f"{short} {units.percent(d[name])}" for short, name in names if d.get(name) is not None
+    ]
     return ", ".join(parts[:4]) or None
 
 
@@ -172,6 +183,42 @@ def when(moment: str | None, now_ms: int) -> str:
     return units.span(now_ms / 1000 - then) + " ago"
 
 
+_STATIC: tuple[tuple[str, str], ...] = (
+    ("driver", "driver_version"),
+    ("VBIOS", "vbios"),
+    ("serial", "serial"),
+    ("PCI", "pci_bus_id"),
+    ("architecture", "architecture"),
+    ("compute", "compute_capability"),
+    ("MIG mode", "mig_mode"),
+    ("ECC mode", "ecc_mode"),
+)
+
+
+def limits(static: Mapping[str, Any]) -> str | None:
+    """At which temperatures the driver acts."""
+    names = (("slows", "slowdown"), ("stops", "shutdown"))
+    parts = [
+        f"{word} at {static[f'{name}_temperature_celsius']:.0f} °C"
+        for word, name in names
+        if static.get(f"{name}_temperature_celsius") is not None
+    ]
+    return ", ".join(parts) or None
+
+
+def lasting(gpu: Mapping[str, Any], theme: Theme) -> list[Fact]:
+    """Facts that do not change while the GPU runs."""
+    static: Mapping[str, Any] = gpu.get("static") or {}
+    found = [
+        (label, str(static[name]), theme.text)
+        for label, name in _STATIC
+        if static.get(name) is not None
+    ]
+    if limit := limits(static):
+        found.insert(0, ("heat", limit, theme.text))
+    return found
+
+
 def tall(canvas: Canvas, gpu: Mapping[str, Any], picture: Picture, theme: Theme) -> None:
     """One fact a line; reasons first, the newest events last."""
     w, y = canvas.width, 0
@@ -180,18 +227,24 @@ def tall(canvas: Canvas, gpu: Mapping[str, Any], picture: Picture, theme: Theme)
         for line in wrap(reason, w)[:3]:
             canvas.put(0, y, line, theme.level(level))
             y += 1
-    for label, value, style in of(gpu, theme):
+    listed = of(gpu, theme)
+    told = events(picture, str(gpu["uuid"]))
+    more = lasting(gpu, theme)
+    if y + len(listed) + len(more) + 1 + (6 if told else 0) <= canvas.height:
+        listed += [("", "", theme.text), *more]
+    for label, value, style in listed:
         canvas.put(0, y, pad(label, LABEL_ROOM), theme.dim)
         canvas.put(LABEL_ROOM, y, fit(value, w - LABEL_ROOM), style)
         y += 1
-    told = events(picture, str(gpu["uuid"]))
     if told and y + 1 < canvas.height:
         y += 1
         for moment, severity, message in told:
             lines = wrap(f"{moment}: {message}", w)
             if y + len(lines) > canvas.height:
                 break
-            style = {"critical": theme.health[3], "warning": theme.health[2]}.get(severity, theme.dim)
+            style = {"critical": theme.health[3], "warning": theme.health[2]}.get(
+                severity, theme.dim
+            )
             for line in lines:
                 canvas.put(0, y, line, style)
                 y += 1

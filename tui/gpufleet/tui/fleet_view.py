@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpufleet.tui import columns, header, lines, units
 from gpufleet.tui.boxes import Title, Zone, box
@@ -75,7 +75,9 @@ def _list_box(
 ) -> list[Zone]:
     y, height, page = rows
     order = ui.users_order if ui.view is View.USERS else ui.order
-    arrow = ("▼" if order.descending else "▲") if theme.unicode else ("v" if order.descending else "^")
+    arrow = (
+        ("▼" if order.descending else "▲") if theme.unicode else ("v" if order.descending else "^")
+    )
     left = [Title(_what(picture, ui, shown), style=theme.strong)]
     left.append(Title(f"sort {_sort_title(order.sort)} {arrow}", "s", "sort"))
     if ui.view is View.FLEET:
@@ -129,27 +131,31 @@ def _lines(
     theme: Theme,
 ) -> list[Zone]:
     visible = shown[cursor.top : cursor.top + area.height]
-    longest = max(_place_width(line) for line in visible)
-    placed = columns.layout(area.width, longest, users=ui.view is View.USERS)
+    longest = max(place_width(line) for line in visible)
+    without = columns.absent([line.row for line in visible])
+    placed = columns.layout(area.width, longest, without, users=ui.view is View.USERS)
     zones = []
     if area.headings >= 0:
-        zones += _headings(canvas, area, placed, picture, ui, theme)
+        zones += headings(canvas, area, placed, picture, ui, theme)
     look = Look(theme, picture.sparks)
     wanted = ui.search.casefold()
     for i, line in enumerate(visible):
         y = area.y + i
+        newer = picture.fresh.get(str(line.row.get("uuid"))) if picture.fresh else None
+        if newer is not None:
+            line = replace(line, row=newer)
         for column in placed:
             column.column.draw(canvas, area.x + column.x, y, column.width, line, look)
         if wanted and wanted in lines.words_of(line):
             at = next(p for p in placed if p.column.id == "place")
-            canvas.restyle(area.x + at.x, y, min(at.width, _place_width(line)), theme.match)
+            canvas.restyle(area.x + at.x, y, min(at.width, place_width(line)), theme.match)
         if cursor.top + i == cursor.at:
             _select(canvas, y, area, theme)
         zones.append(Zone(area.x, y, area.width, 1, f"line:{cursor.top + i}"))
     return zones
 
 
-def _place_width(line: Line) -> int:
+def place_width(line: Line) -> int:
     text = width(columns.place_text(line))
     if line.group:
         return text + 3 + len(str(len(line.members)))
@@ -164,7 +170,7 @@ def _select(canvas: Canvas, y: int, area: Area, theme: Theme) -> None:
     canvas.blit(inside, area.x, y)
 
 
-def _headings(
+def headings(
     canvas: Canvas, area: Area, placed: Sequence[Placed], picture: Picture, ui: Ui, theme: Theme
 ) -> list[Zone]:
     order = ui.users_order if ui.view is View.USERS else ui.order
@@ -172,13 +178,17 @@ def _headings(
     for at in placed:
         column = at.column
         title = column.title
+        if column.id == "place" and ui.view is View.USERS:
+            title = "user"
         if column.id == "spark":
             title = f"load, {units.span(at.width * picture.spark_seconds)}"
         style = theme.heading
         if column.id == order.sort:
             style = theme.sorted
-            title += ("▼" if order.descending else "▲") if theme.unicode else (
-                "v" if order.descending else "^"
+            title += (
+                ("▼" if order.descending else "▲")
+                if theme.unicode
+                else ("v" if order.descending else "^")
             )
         title = fit(title, at.width)
         x = area.x + at.x

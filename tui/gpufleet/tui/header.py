@@ -110,7 +110,8 @@ def meters(canvas: Canvas, x: int, y: int, room: int, picture: Picture, theme: T
         x = canvas.put(x, y, text, style) + 3
 
 
-def _flow(canvas: Canvas, x: int, y: int, room: int, groups: list[Pieces], gap: int) -> None:
+def flow(canvas: Canvas, x: int, y: int, room: int, groups: list[Pieces], gap: int) -> None:
+    """Writes groups of words beside one another, as many as there is room for."""
     end = x + room
     for i, pieces in enumerate(groups):
         needed = sum(width(text) for text, _ in pieces)
@@ -122,7 +123,7 @@ def _flow(canvas: Canvas, x: int, y: int, room: int, groups: list[Pieces], gap: 
 def boxed(
     canvas: Canvas, picture: Picture, ui: Ui, theme: Theme, live: Theme, chart_rows: int
 ) -> list[Zone]:
-    """The header in a box of BOX_ROWS rows and the charts' rows; ``live`` colours what is of now."""
+    """The header in a box of BOX_ROWS and the charts' rows; ``live`` colours what is of now."""
     w = canvas.width
     word, style = status(picture, ui, live)
     zones = box(
@@ -137,7 +138,7 @@ def boxed(
     room = w - 4
     long = w >= 110
     groups = counts(picture, theme, long)
-    _flow(canvas, 2, 1, room, groups, 3 if w >= 100 else 2)
+    flow(canvas, 2, 1, room, groups, 3 if w >= 100 else 2)
     meters(canvas, 2, 2, room, picture, theme)
     if chart_rows:
         _charts(canvas, picture, theme, 3, chart_rows)
@@ -177,4 +178,4 @@ def compact(canvas: Canvas, picture: Picture, ui: Ui, theme: Theme, live: Theme)
     groups.append([(units.watts(power), theme.text)])
     groups.append([(f"max {units.celsius(hot)}", shade(theme.temperature, heat(hot)))])
     groups += alert_counts(picture, theme)
-    _flow(canvas, x, 0, w - x, groups, 1 if w < 36 else 2)
+    flow(canvas, x, 0, w - x, groups, 1 if w < 36 else 2)

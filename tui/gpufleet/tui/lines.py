@@ -1,4 +1,4 @@
-"""Which lines the list shows: GPUs grouped, sorted, folded. Pure, over rows as the hub gives them."""
+"""Which lines the list shows: GPUs grouped, sorted, folded. Pure, over the hub's rows."""
 
 from __future__ import annotations
 

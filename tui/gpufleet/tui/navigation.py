@@ -141,7 +141,9 @@ def search(ui: Ui, scene: Scene, step: int, here: bool = False) -> Ui:
                 order = _order(ui)
                 opened = _with_order(ui, replace(order, toggled=order.toggled ^ {line.key}))
                 key = inside[found].key
-                return _set(opened, replace(opened.cursor(), key=key, at=scene.keys.index(line.key)))
+                return _set(
+                    opened, replace(opened.cursor(), key=key, at=scene.keys.index(line.key))
+                )
     return replace(ui, note=f"Nothing here is called {ui.search!r}.")
 
 

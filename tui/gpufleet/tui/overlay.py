@@ -92,9 +92,7 @@ def _help(canvas: Canvas, ui: Ui, theme: Theme) -> list[Zone]:
                 canvas.put(left, y + 1 + i, fit(text, room), theme.heading)
                 continue
             canvas.put(left, y + 1 + i, fit(key, key_room), _key_style(key, theme))
-            canvas.put(
-                left + key_room + 2, y + 1 + i, fit(text, room - key_room - 2), theme.text
-            )
+            canvas.put(left + key_room + 2, y + 1 + i, fit(text, room - key_room - 2), theme.text)
     return []
 
 

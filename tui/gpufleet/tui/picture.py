@@ -70,6 +70,8 @@ class Picture:
     fleet: Mapping[str, Any] | None = None
     """``/api/v1/fleet``."""
     rows: Sequence[Row] = ()
+    fresh: Mapping[str, Row] = field(default_factory=dict)
+    """Newer rows with all fields, by UUID, of GPUs that are seen."""
     sparks: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     spark_seconds: float = 5.0
     """Seconds that one cell of a sparkline stands for."""

@@ -83,7 +83,10 @@ def _process(
         "PID": (str(process.get("pid")), theme.strong),
         "user": (process.get("user") or units.NOTHING, theme.text),
         "type": (str(process.get("type") or units.NOTHING), theme.dim),
-        "memory": (units.gib(memory), shade(theme.memory, memory / total if memory and total else 0)),
+        "memory": (
+            units.gib(memory),
+            shade(theme.memory, memory / total if memory and total else 0),
+        ),
         "load": (units.percent(load), theme.unknown if load is None else shade(theme.load, load)),
         "time": (_age(process.get("start_time"), now_ms), theme.dim),
         "job": (process.get("job") or units.NOTHING, theme.text),

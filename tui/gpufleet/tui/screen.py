@@ -17,6 +17,7 @@ from gpufleet.tui import (
 from gpufleet.tui.boxes import Zone
 from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.lines import Line, Order, Row
+from gpufleet.tui.navigation import place
 from gpufleet.tui.picture import Alert, Frame, Picture
 from gpufleet.tui.state import Cursor, Scene, Ui, View
 from gpufleet.tui.theme import Theme, greyed
@@ -99,7 +100,9 @@ def _view(
     if ui.view is View.DETAIL:
         gpus = scene(picture, ui, arranged, None).gpus
         at = gpus.index(ui.detail.uuid) + 1 if ui.detail.uuid in gpus else 0
-        row = next((r for r in picture.rows if r["uuid"] == ui.detail.uuid), None)
+        row = picture.fresh.get(ui.detail.uuid)
+        if row is None:
+            row = next((r for r in picture.rows if r["uuid"] == ui.detail.uuid), None)
         return detail_view.draw(picture, ui, row, size, theme, live, (at, len(gpus) if at else 0))
     if ui.view is View.ALERTS:
         shown = arranged.alerts
@@ -116,7 +119,7 @@ def settled(ui: Ui, arranged: Arranged, frame: Frame) -> Ui:
     else:
         keys = [line.key for line in arranged.lines]
     before = ui.cursor()
-    after = fleet_view.place(before, keys, frame.page) if keys else Cursor()
+    after = place(before, keys, frame.page) if keys else Cursor()
     if after == before:
         return ui
     return replace(ui, cursors={**ui.cursors, ui.view: after})

@@ -1,4 +1,4 @@
-"""What the person chose: view, cursor, order, filter, the line being typed. Values, no behaviour."""
+"""What the person chose: view, cursor, order, filter, the line being typed. Values only."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def speaks_unicode() -> bool:
 
 
 class Terminal:
-    """The terminal as a context: ``events`` in, ``paint`` out. ``wake`` may come from any thread."""
+    """The terminal as a context: ``events`` in, ``paint`` out. Any thread may ``wake`` it."""
 
     def __init__(self, environ: Mapping[str, str], *, unicode: bool, mouse: bool = True) -> None:
         self._unicode = unicode
@@ -117,9 +117,7 @@ class Terminal:
                 elif curses.COLORS >= 8:
                     self.depth = Depth.EIGHT
         if self._mouse:
-            curses.mousemask(
-                curses.BUTTON1_PRESSED | curses.BUTTON4_PRESSED | _WHEEL_DOWN
-            )
+            curses.mousemask(curses.BUTTON1_PRESSED | curses.BUTTON4_PRESSED | _WHEEL_DOWN)
             curses.mouseinterval(0)
         self._handlers = {
             signal.SIGWINCH: signal.signal(signal.SIGWINCH, self._on_resize),

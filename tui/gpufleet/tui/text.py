@@ -19,9 +19,9 @@ _UNSETTLED = frozenset({"Cn", "Co", "Cs"})
 def cells(text: str) -> tuple[str, ...]:
     """One string a cell: a wide character is followed by "" for the cell that it covers.
 
-    Control characters and those of no agreed width show as ``·``. Marks without a width of their own, joiners and signs that
-    turn the direction of writing are left out: no two terminals agree on them, and a wrong guess
-    would move everything behind.
+    Control characters and those of no agreed width show as ``·``. Marks without a width of their
+    own, joiners and signs that turn the direction of writing are left out: no two terminals agree
+    on them, and a wrong guess would move everything behind.
     """
     if _PLAIN.fullmatch(text):
         return tuple(text)
@@ -55,7 +55,7 @@ def fit(text: str, room: int) -> str:
 
 
 def fit_middle(text: str, room: int) -> str:
-    """The text in at most ``room`` cells; what is left out is in its middle: names end in numbers."""
+    """The text in at most ``room`` cells; the middle is left out: names end in numbers."""
     if width(text) <= room:
         return text
     if room < 3:

@@ -51,9 +51,11 @@ def watts(power: float | None) -> str:
 
 
 def watts_of(power: float | None, limit: float | None) -> str:
-    """``612/700W``."""
+    """``612/700W``; of several GPUs together in kW: ``4.1/5.6kW``."""
     if limit is None:
         return watts(power)
+    if 2000 <= limit < 999_950:
+        return f"{NOTHING if power is None else format(power / 1000, '.1f')}/{limit / 1000:.1f}kW"
     left, right = watts(power), watts(limit)
     if power is not None and left.endswith("kW") == right.endswith("kW"):
         left = left.rstrip("kMW")
@@ -71,7 +73,7 @@ def count(number: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in its two greatest units: ``45 s``, ``4 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    """A length of time in its two greatest units: ``45 s``, ``3 h 20 min``, ``2 d 4 h``."""
     whole = max(int(seconds), 0)
     if whole < 60:
         return f"{whole} s"
@@ -96,7 +98,7 @@ def plural(many: int, noun: str) -> str:
     return f"{many:,} {noun}" + ("" if many == 1 else "s")
 
 
-_NOISE = ("NVIDIA ", "GeForce ", "Graphics Device")
+_NOISE = ("NVIDIA ", "GeForce ")
 
 
 def model(name: str | None) -> str:
@@ -104,6 +106,6 @@ def model(name: str | None) -> str:
     if not name:
         return NOTHING
     short = name
-    for word in _NOISE[:2]:
+    for word in _NOISE:
         short = short.replace(word, "")
     return short.strip() or name

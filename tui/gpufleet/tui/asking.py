@@ -1,0 +1,221 @@
+"""What is asked of the hub, and how answers become what views draw. Pure but for the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gpufleet.tui import columns
+from gpufleet.tui.calls import Hub
+from gpufleet.tui.lines import Row
+from gpufleet.tui.picture import Alert, Past, Point
+from gpufleet.tui.state import Metric
+
+WHOLE_GPUS = 600
+"""Up to so many GPUs every row is asked for with all its fields each time."""
+SPARSE_FIELDS = (
+    "uuid", "node", "index", "name", "health", "stale", "utilization_ratio", "memory_used_bytes",
+    "memory_total_bytes", "temperature_celsius", "power_watts", "power_limit_watts", "users",
+    "process_count",
+)  # fmt: skip
+"""Of more GPUs these are asked for now and then; the rest only for those that are seen."""
+MOST_ROWS = 10_000
+UUIDS_A_QUESTION = 36
+"""So many fit into one filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What the screen shows now, and so what must be known."""
+
+    filter: str = ""
+    users: bool = False
+    label: str = ""
+    """The label that lines are grouped by."""
+    visible: tuple[str, ...] = ()
+    """UUIDs of the GPUs that are seen."""
+    histories: tuple[str, ...] = ()
+    """Those of them whose recent load is not known."""
+    spark_start_ms: int = 0
+    detail: str = ""
+    start_ms: int = 0
+    end_ms: int = 0
+    live: bool = True
+    columns: int = 0
+    alerts: bool = False
+
+
+def all_fields(wants: Wants) -> tuple[str, ...]:
+    """Fields of a row that is shown whole."""
+    found = (*columns.fields(wants.users), "labels")
+    return found
+
+
+def sparse_fields(wants: Wants) -> tuple[str, ...]:
+    """Fields of rows of a large fleet."""
+    more = ("programs", "jobs") if wants.users else ()
+    return (*SPARSE_FIELDS, *more, *((wants.label,) if wants.label else ()))
+
+
+def rows(hub: Hub, filter: str, fields: Sequence[str], limit: int) -> tuple[list[Row], int]:
+    """Rows that pass a filter, and how many there are in all."""
+    query = {"filter": filter, "fields": ",".join(fields), "limit": str(limit)}
+    document = hub.get("/api/v1/gpus", query)
+    return list(document["gpus"]), int(document["total"])
+
+
+def rows_of(hub: Hub, uuids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
+    """The rows of certain GPUs."""
+    found: dict[str, Row] = {}
+    for start in range(0, len(uuids), UUIDS_A_QUESTION):
+        part = uuids[start : start + UUIDS_A_QUESTION]
+        asked = " or ".join("uuid=" + quoted(uuid) for uuid in part)
+        some, _ = rows(hub, asked, fields, len(part))
+        found.update((str(row["uuid"]), row) for row in some)
+    return found
+
+
+def quoted(text: str) -> str:
+    """A text as the filter language takes it, whatever is in it."""
+    if text and all(char.isalnum() or char in "-_./:" for char in text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def milliseconds(moment: str) -> int:
+    """A time in RFC 3339 as milliseconds."""
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def seconds_text(ms: int) -> str:
+    """Milliseconds as the hub takes times."""
+    return f"{ms / 1000:.3f}"
+
+
+def points(series: Mapping[str, Any]) -> list[Point]:
+    """A series of the hub, gauge or state."""
+    times = series["time"]
+    blank: list[float | None] = [None] * len(times)
+    lows = series.get("min") or blank
+    highs = series.get("max") or blank
+    means = series.get("avg") or series.get("last") or blank
+    return [
+        Point(milliseconds(t), mean, low, high)
+        for t, mean, low, high in zip(times, means, lows, highs, strict=True)
+    ]
+
+
+def past(hub: Hub, uuid: str, start_ms: int, end_ms: int, columns_: int) -> Past:
+    """One GPU's charts between two times."""
+    document = hub.get(
+        f"/api/v1/gpus/{path_part(uuid)}/history",
+        {
+            "metric": ",".join(metric.value for metric in Metric),
+            "start": seconds_text(start_ms),
+            "end": seconds_text(end_ms),
+            "points": str(min(max(columns_, 10), 2000)),
+        },
+    )
+    return Past(
+        uuid=uuid,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        step_ms=int(document["step_seconds"] * 1000),
+        source=str(document["source"]),
+        series={name: points(series) for name, series in document["series"].items()},
+    )
+
+
+def recent_loads(
+    hub: Hub, uuids: Sequence[str], start_ms: int, points_: int, every_ms: int
+) -> dict[str, list[tuple[int, float | None]]]:
+    """The load of several GPUs since a time, a value each ``every_ms``."""
+    document = hub.get(
+        "/api/v1/history",
+        {
+            "gpu": ",".join(uuids),
+            "metric": Metric.LOAD.value,
+            "start": seconds_text(start_ms),
+            "points": str(points_),
+        },
+    )
+    step = int(document["step_seconds"] * 1000)
+    return {
+        str(gpu["uuid"]): spread(
+            [
+                (point.time_ms, point.mean)
+                for point in points(gpu["series"].get(Metric.LOAD.value, {"time": []}))
+            ],
+            step,
+            every_ms,
+        )
+        for gpu in document["gpus"]
+    }
+
+
+def spread(
+    values: Sequence[tuple[int, float | None]], step_ms: int, every_ms: int
+) -> list[tuple[int, float | None]]:
+    """Each value again every ``every_ms`` of its bucket of ``step_ms``."""
+    times = range(0, max(step_ms, 1), every_ms)
+    return [(moment + later, value) for moment, value in values for later in times]
+
+
+def fleet_past(
+    hub: Hub, start_ms: int, points_: int, every_ms: int
+) -> dict[str, list[tuple[int, float | None]]]:
+    """The fleet's mean load, and its power in watts, since a time."""
+    names = (Metric.LOAD.value, Metric.POWER.value)
+    document = hub.get(
+        "/api/v1/history",
+        {
+            "group_by": "fleet",
+            "metric": ",".join(names),
+            "start": seconds_text(start_ms),
+            "points": str(points_),
+        },
+    )
+    found: dict[str, list[tuple[int, float | None]]] = {}
+    for group in document["groups"]:
+        for name, column in zip(names, ("avg", "sum"), strict=True):
+            series = group["series"].get(name)
+            if series is not None:
+                times = [milliseconds(t) for t in series["time"]]
+                values = list(zip(times, series[column], strict=True))
+                found[name] = spread(values, int(document["step_seconds"] * 1000), every_ms)
+    return found
+
+
+def path_part(text: str) -> str:
+    """A name as a part of a path."""
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+def alerts(document: Mapping[str, Any]) -> list[Alert]:
+    """The hub's alerts as the view shows them."""
+    return [_alert(entry) for entry in document.get("alerts") or ()]
+
+
+def _alert(entry: Mapping[str, Any]) -> Alert:
+    since = entry.get("since")
+    node, index = entry.get("node"), entry.get("index")
+    place = str(node or entry.get("subject") or "fleet")
+    if index is not None:
+        place += f" / GPU {index}"
+    return Alert(
+        key=str(entry.get("incident") or entry.get("id") or f"{entry.get('alert')} {place}"),
+        name=str(entry.get("alert") or "alert"),
+        severity=str(entry.get("severity") or "warning"),
+        state=str(entry.get("state") or "firing").replace("_", " "),
+        place=place,
+        uuid=entry.get("uuid"),
+        node=node,
+        since_ms=None if not since else milliseconds(str(since)),
+        summary=str(entry.get("summary") or ""),
+        acknowledged=str(entry.get("acknowledged") or ""),
+        silenced=str(entry.get("silenced") or ""),
+    )
