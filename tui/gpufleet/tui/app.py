@@ -22,6 +22,8 @@ from gpufleet.tui.sparks import Sparks
 from gpufleet.tui.state import Effect, Quit, Redraw, Save, Scene, Ui, View
 from gpufleet.tui.terminal import Terminal
 
+NOTE_MS = 5000
+"""So long a note stands in the footer, unless a key comes first."""
 CLOCK_SECONDS = 1.0
 """The screen is drawn at least so often: its clock goes on."""
 FLEET_LOAD, FLEET_POWER = "fleet load", "fleet power"
@@ -59,6 +61,7 @@ class Program:
         self._arranged_rows: object = None
         self._sorted_alerts: object = None
         self._frame: Frame | None = None
+        self._noted_ms = 0
         self._seen_list = 0
         self._seen_loads: object = None
         self._seen_fleet: object = None
@@ -111,6 +114,7 @@ class Program:
         elif not ui.paused:
             self._frozen = None
         self._ui = ui
+        self._noted_ms = now_ms()
         for effect in effects:
             if isinstance(effect, Quit):
                 return False
@@ -139,6 +143,8 @@ class Program:
     def draw(self) -> None:
         """Shows what is known now, and says what is wanted next."""
         self._learn()
+        if self._ui.note and now_ms() - self._noted_ms > NOTE_MS:
+            self._ui = replace(self._ui, note="")
         size = self._terminal.size()
         picture = self._picture()
         self._arrange(picture)

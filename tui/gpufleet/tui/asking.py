@@ -155,6 +155,37 @@ def recent_loads(
     }
 
 
+def fleet_past_of(
+    hub: Hub, uuids: Sequence[str], start_ms: int, points_: int, every_ms: int
+) -> dict[str, list[tuple[int, float | None]]]:
+    """The same as ``fleet_past`` from the GPUs' own samples, which reach up to now."""
+    names = (Metric.LOAD.value, Metric.POWER.value)
+    document = hub.get(
+        "/api/v1/history",
+        {
+            "gpu": ",".join(uuids),
+            "metric": ",".join(names),
+            "start": seconds_text(start_ms),
+            "points": str(points_),
+        },
+    )
+    step = int(document["step_seconds"] * 1000)
+    found: dict[str, list[tuple[int, float | None]]] = {}
+    for name in names:
+        sums: dict[int, list[float]] = {}
+        for gpu in document["gpus"]:
+            own = [(p.time_ms, p.mean) for p in points(gpu["series"].get(name, {"time": []}))]
+            for moment, value in spread(own, step, every_ms):
+                if value is not None:
+                    sums.setdefault(moment // every_ms, []).append(value)
+        whole = name == Metric.POWER.value
+        found[name] = [
+            (bucket * every_ms, sum(values) if whole else sum(values) / len(values))
+            for bucket, values in sorted(sums.items())
+        ]
+    return found
+
+
 def spread(
     values: Sequence[tuple[int, float | None]], step_ms: int, every_ms: int
 ) -> list[tuple[int, float | None]]:

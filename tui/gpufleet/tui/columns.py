@@ -104,7 +104,7 @@ def _place(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) ->
     theme, row = look.theme, line.row
     if line.group:
         sign = ("▾" if line.open else "▸") if theme.unicode else ("-" if line.open else "+")
-        many = f" {len(line.members)}"
+        many = "" if line.key.startswith("user:") else f" {len(line.members)}"
         name = fit_middle(line.title, max(room - 2 - width(many), 4))
         canvas.runs(x, y, ((sign + " ", theme.dim), (name, theme.strong), (many, theme.dim)))
         return
@@ -342,24 +342,25 @@ _STEPS: tuple[tuple[str, int], ...] = (
 """In what order columns come and grow while there is room."""
 _USER_STEPS: tuple[tuple[str, int], ...] = (
     ("place", 8),
-    ("gpus", 4),
+    ("gpus", 5),
     ("load", 4),
     ("memory", 5),
     ("place", 12),
-    ("processes", 5),
     ("memory", 11),
-    ("power", 6),
+    ("nodes", 8),
     ("load", 11),
-    ("nodes", 10),
+    ("power", 9),
     ("place", _NATURAL),
-    ("programs", 10),
+    ("programs", 14),
+    ("nodes", 14),
     ("jobs", 8),
+    ("processes", 6),
+    ("nodes", 22),
+    ("programs", 22),
+    ("jobs", 14),
     ("power", 11),
     ("load", 18),
     ("memory", 22),
-    ("nodes", 20),
-    ("programs", 20),
-    ("jobs", 16),
     ("spark", 12),
     ("nodes", 36),
     ("programs", 30),

@@ -30,6 +30,8 @@ DETAIL_SECONDS = 1.0
 EVENTS_SECONDS = 10.0
 ALERTS_SECONDS = 5.0
 FLEET_POINTS = 240
+SUMMED_GPUS, SUMMED_POINTS = 64, 120
+"""Up to so many GPUs the fleet's past is summed up here: the hub's own sums end minutes ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +258,11 @@ class SideAsker:
         if now >= self._alerts_due:
             self._alerts_due = now + ALERTS_SECONDS
             self._alerts()
-        if now >= self._fleet_due:
+        if now >= self._fleet_due and self.board.known().taken_ms is not None:
             self._fleet_due = now + 600
             self._fleet_past()
+        if self.board.known().taken_ms is None:
+            return 0.2
         return max(self._alerts_due - time.monotonic(), 0.1)
 
     @property
@@ -313,9 +317,14 @@ class SideAsker:
         self.board.learn(loads={**{uuid: [] for uuid in uuids}, **loads})
 
     def _fleet_past(self) -> None:
+        known = self.board.known()
+        uuids = [str(row["uuid"]) for row in known.rows]
         start = self.now_ms() - int(FLEET_POINTS * self.spark_seconds * 1000)
         try:
-            found = asking.fleet_past(self.hub, start, FLEET_POINTS, self._every_ms)
+            if 0 < len(uuids) <= SUMMED_GPUS and not known.filter:
+                found = asking.fleet_past_of(self.hub, uuids, start, SUMMED_POINTS, self._every_ms)
+            else:
+                found = asking.fleet_past(self.hub, start, FLEET_POINTS, self._every_ms)
         except HubError:
             return  # the fleet's charts then begin now
         self.board.learn(fleet_past=found)

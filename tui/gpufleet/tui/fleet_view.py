@@ -100,7 +100,7 @@ def _list_box(
 
 def _what(picture: Picture, ui: Ui, shown: Sequence[Line]) -> str:
     if ui.view is View.USERS:
-        users = sum(1 for line in shown if line.group and line.title != lines.FREE)
+        users = sum(1 for line in shown if line.group and line.title not in lines.NOBODY)
         return units.plural(users, "user")
     total = ((picture.fleet or {}).get("gpus") or {}).get("total")
     many = len(picture.rows)

@@ -83,19 +83,24 @@ def _prompt(canvas: Canvas, y: int, prompt: Prompt, theme: Theme) -> None:
     if not prompt.text:
         canvas.put(x + 2, y, fit(_HINTS[prompt.purpose], w - x - 3), theme.dim)
     if prompt.error and y > 0:
-        canvas.put(0, y - 1, " " * w, theme.text)
-        mark = x
+        mark = None
         if prompt.error_at is not None:
             mark = x + min(max(len(cells(prompt.text[: prompt.error_at])) - offset, 0), room)
-            canvas.put(mark, y - 1, "↑", theme.error)
-            mark += 2
-        sentence = prompt.error
-        start = mark if width(sentence) <= w - mark else max(w - width(sentence), 0)
-        if start < mark and prompt.error_at is not None:
-            # No room behind the mark: the sentence stands before it or under nothing.
-            start = 0 if width(sentence) + 3 > mark else mark - width(sentence) - 3
-            if start == 0:
-                canvas.put(0, y - 1, fit(sentence, w), theme.error)
-                canvas.restyle(mark - 2, y, 1, theme.error)
-                return
-        canvas.put(start, y - 1, fit(sentence, w - start), theme.error)
+        _mistake(canvas, y - 1, mark, prompt.error, theme)
+
+
+def _mistake(canvas: Canvas, y: int, mark: int | None, sentence: str, theme: Theme) -> None:
+    """An arrow at the wrong character with the sentence beside it, above it where it is long."""
+    w, length = canvas.width, width(sentence)
+    canvas.put(0, y, " " * w, theme.text)
+    if mark is None:
+        canvas.put(1, y, fit(sentence, w - 1), theme.error)
+        return
+    canvas.put(mark, y, "↑", theme.error)
+    if mark + 2 + length <= w:
+        canvas.put(mark + 2, y, sentence, theme.error)
+    elif length + 2 <= mark:
+        canvas.put(mark - 1 - length, y, sentence, theme.error)
+    elif y > 0:
+        canvas.put(0, y - 1, " " * w, theme.text)
+        canvas.put(max(w - length - 1, 0), y - 1, fit(sentence, w), theme.error)

@@ -16,6 +16,7 @@ AUTO_FLAT_GPUS = 64
 NO_GROUP = "none"
 FREE, NOT_KNOWN = "(free)", "(not known)"
 """Groups of GPUs without a user: nobody is on it, or nobody told who is."""
+NOBODY = frozenset({FREE, NOT_KNOWN})
 GROUPINGS = ("auto", NO_GROUP, "node", "model", "user")
 
 
@@ -24,6 +25,7 @@ class Line:
     """One line: a GPU, or a group of them whose ``row`` sums up its members."""
 
     key: str
+    """Unique among the lines; of a GPU its UUID, and ``@`` with the group where it is in several."""
     row: Row
     members: tuple[Row, ...] = ()
     """The GPUs of a group; empty for a GPU."""

@@ -140,7 +140,8 @@ def search(ui: Ui, scene: Scene, step: int, here: bool = False) -> Ui:
             if found is not None:
                 order = _order(ui)
                 opened = _with_order(ui, replace(order, toggled=order.toggled ^ {line.key}))
-                key = inside[found].key
+                at_user = f"@{line.title}" if line.key.startswith("user:") else ""
+                key = inside[found].key + at_user
                 return _set(
                     opened, replace(opened.cursor(), key=key, at=scene.keys.index(line.key))
                 )

@@ -199,9 +199,7 @@ class Terminal:
                 code = self._window.get_wch()
             except curses.error:
                 return found
-            if code == curses.KEY_RESIZE:
-                found.append(self._resized())
-            elif code == curses.KEY_MOUSE:
+            if code == curses.KEY_MOUSE:
                 with suppress(curses.error):
                     found += self._mouse_event(*curses.getmouse())
             elif isinstance(code, int):

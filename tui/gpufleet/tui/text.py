@@ -11,8 +11,8 @@ from wcwidth import wcwidth
 ELLIPSIS = "…"
 _PLAIN = re.compile(r"[ -~]*")
 _KNOWN_TEXTS = 4096
-_UNSETTLED = frozenset({"Cn", "Co", "Cs"})
-"""Unassigned, private and broken characters: every terminal has another width for them."""
+_UNSETTLED = frozenset({"Cc", "Cn", "Co", "Cs", "Zl", "Zp"})
+"""Control, unassigned, private and broken characters: none is the same on every terminal."""
 
 
 @lru_cache(_KNOWN_TEXTS)
@@ -27,13 +27,18 @@ def cells(text: str) -> tuple[str, ...]:
         return tuple(text)
     found: list[str] = []
     for char in unicodedata.normalize("NFC", text):
-        width = -1 if unicodedata.category(char) in _UNSETTLED else wcwidth(char)
-        if width == 1:
-            found.append(char)
-        elif width == 2:
-            found += (char, "")
-        elif width < 0:
+        kind = unicodedata.category(char)
+        size = wcwidth(char)
+        if "\U0001f3fb" <= char <= "\U0001f3ff":
+            continue  # a skin tone: it joins the sign before it, on some terminals
+        if kind in _UNSETTLED or "\U0001f1e6" <= char <= "\U0001f1ff":  # halves of flags
             found.append("·")
+        elif kind == "Zs":
+            found += " " * size
+        elif size == 1 and kind != "Cf":
+            found.append(char)
+        elif size == 2:
+            found += (char, "")
     return tuple(found)
 
 
@@ -86,9 +91,10 @@ def wrap(text: str, room: int) -> list[str]:
         while width(word) > room > 0:
             if lines[-1]:
                 lines.append("")
-            part = "".join(cells(word)[:room])
-            lines[-1] = part
-            word = "".join(cells(word)[room:])
+            found = cells(word)
+            cut = room - 1 if found[room] == "" and room > 1 else room
+            lines[-1] = "".join(found[:cut])
+            word = "".join(found[cut:])
             lines.append("")
         joined = f"{lines[-1]} {word}" if lines[-1] else word
         if width(joined) <= room or not lines[-1]:

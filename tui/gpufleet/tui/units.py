@@ -54,7 +54,7 @@ def watts_of(power: float | None, limit: float | None) -> str:
     """``612/700W``; of several GPUs together in kW: ``4.1/5.6kW``."""
     if limit is None:
         return watts(power)
-    if 2000 <= limit < 999_950:
+    if 1500 <= limit < 999_950:
         return f"{NOTHING if power is None else format(power / 1000, '.1f')}/{limit / 1000:.1f}kW"
     left, right = watts(power), watts(limit)
     if power is not None and left.endswith("kW") == right.endswith("kW"):
