@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, Body, FastAPI, Request, Response
@@ -21,6 +22,8 @@ from gpufleet.hub.views import Snapshot
 from support.fleet_builder import FleetBuilder, PublishedHub
 from support.processes import free_port
 from support.tui_rows import HOSTILE
+
+Order = Annotated[dict[str, Any], Body()]
 
 
 class TuiHub:
@@ -33,6 +36,8 @@ class TuiHub:
         """Orders that came, with their paths."""
         self.asked: list[str] = []
         """Paths and queries of all questions."""
+        self.answered: list[float] = []
+        """When the first questions for the list were answered, by the monotonic clock."""
         self.delay = 0.0
         self.silent = False
         self.port = free_port()
@@ -90,7 +95,10 @@ class TuiHub:
             self.asked.append(f"{request.url.path}?{request.url.query}")
             if self.delay:
                 await asyncio.sleep(self.delay)
-            return await go_on(request)
+            answer = await go_on(request)
+            if request.url.path == "/api/v1/gpus" and len(self.answered) < 10:
+                self.answered.append(time.monotonic())
+            return answer
 
     def _alert_routes(self) -> APIRouter:
         router = APIRouter()
@@ -100,7 +108,7 @@ class TuiHub:
             return {"alerts": self.alerts}
 
         @router.post("/incidents/{incident}/ack")
-        def acknowledge(incident: str, body: dict[str, Any] = Body()) -> dict[str, Any]:
+        def acknowledge(incident: str, body: Order) -> dict[str, Any]:
             self.told.append((f"/incidents/{incident}/ack", body))
             for alert in self.alerts:
                 if str(alert["incident"]) == incident:
@@ -108,7 +116,7 @@ class TuiHub:
             return {}
 
         @router.post("/silences")
-        def silence(body: dict[str, Any] = Body()) -> dict[str, Any]:
+        def silence(body: Order) -> dict[str, Any]:
             self.told.append(("/silences", body))
             return {"id": 1}
 
@@ -134,8 +142,14 @@ def hostile(known: bool = True) -> Snapshot:
         name = text or "empty"
         builder.node(name, labels={"rack": text})
         uuid = builder.gpu(
-            name, i, None if known else {}, uuid=f"GPU-{i}", name=text, level=i % 4 if known else None,
-            reasons=(text,), fault="lost" if i % 2 else None,
-        )  # fmt: skip
+            name,
+            i,
+            None if known else {},
+            uuid=f"GPU-{i}",
+            name=text,
+            level=i % 4 if known else None,
+            reasons=(text,),
+            fault="lost" if i % 2 else None,
+        )
         builder.process(name, uuid, i + 1, user=text, program=text, container=text, job=text)
     return builder.snapshot()

@@ -13,7 +13,6 @@ from gpufleet.tui.events import Key
 from gpufleet.tui.keymap import BINDINGS, COMMANDS
 from gpufleet.tui.lines import Order
 from gpufleet.tui.picture import Picture
-from gpufleet.tui.prompt import Purpose
 from gpufleet.tui.state import (
     SPANS,
     Acknowledge,

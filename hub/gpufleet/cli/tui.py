@@ -48,7 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILTER",
         help="only GPUs that pass, such as 'temp>85 & node~=dgx'",
     )
-    add("--sort", default="", metavar="COLUMN", help="column to sort by, such as -temp or load")
+    add(
+        "--sort",
+        default="",
+        metavar="COLUMN",
+        help="column to sort by, such as temp; +temp: the other way round",
+    )
     add("--group", default="", metavar="BY", help="auto, none, node, model, user or label.NAME")
     add("--theme", choices=("auto", "dark", "light", "contrast", "mono"), help="colours (auto)")
     add("--ascii", action="store_true", help="nothing but ASCII signs")

@@ -38,8 +38,12 @@ class RestHub:
     """A hub over HTTP. For one thread at a time."""
 
     def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
             raise HubError(f"{url[:200]!r} is no hub's address; write {USUAL_HUB} or the like.")
         self._url = url
         self._base = parts.path.rstrip("/")

@@ -352,7 +352,8 @@ class Feed:
 
     def __enter__(self) -> Feed:
         for asker in self._askers:
-            threading.Thread(target=self._run, args=(asker,), daemon=True).start()
+            name = f"asks for {type(asker).__name__}"
+            threading.Thread(target=self._run, args=(asker,), name=name, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from gpufleet.tui.picture import Point
 
-
 GAP_MS = 45_000
 """Samples as far apart as this are still without a gap."""
 
