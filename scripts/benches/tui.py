@@ -106,8 +106,8 @@ def _measure(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str]
             yield (
                 f"{name}, first frame",
                 (
-                    f"{after * 1000:.0f} ms after the hub's answer (aim: 300), {whole:.2f} s after the"
-                    " start of Python"
+                    f"{after * 1000:.0f} ms after the hub's answer (aim: 300),"
+                    f" {whole:.2f} s after the start of Python"
                 ),
             )
             _use(shown, args.settle)
@@ -115,8 +115,8 @@ def _measure(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str]
             yield (
                 f"{name}, use",
                 (
-                    f"{cores * 100:.1f} % of a core, {resident:.1f} MiB resident, {peak:.1f} at peak"
-                    f" (aim: {aims})"
+                    f"{cores * 100:.1f} % of a core, {resident:.1f} MiB resident,"
+                    f" {peak:.1f} at peak (aim: {aims})"
                 ),
             )
             if nodes > 8:

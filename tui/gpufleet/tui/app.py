@@ -64,6 +64,7 @@ class Program:
         self._noted_ms = 0
         self._seen_list = 0
         self._seen_loads: object = None
+        self._filled: dict[str, object] = {}
         self._seen_fleet: object = None
         self._theme_of: object = None
         self._theme = theme.build("dark", theme.Depth.NONE, settings.unicode, {})
@@ -170,8 +171,10 @@ class Program:
             self._sparks.add(FLEET_POWER, now, power)
         if known.loads is not self._seen_loads:
             self._seen_loads = known.loads
-            for uuid, points in known.loads.items():
-                self._sparks.fill(uuid, points)
+            for key, points in known.loads.items():
+                if self._filled.get(key) is not points:
+                    self._filled[key] = points
+                    self._sparks.fill(key, points)
         if known.fleet_past is not None and known.fleet_past is not self._seen_fleet:
             self._seen_fleet = known.fleet_past
             self._sparks.fill(FLEET_LOAD, known.fleet_past.get("utilization_ratio", ()))
@@ -241,6 +244,8 @@ class Program:
         by = grouping(order, len(picture.rows))
         visible = tuple(str(line.row["uuid"]) for line in frame.visible if not line.group)
         missing = tuple(u for u in visible if self._sparks.wants(u, picture.now_ms))
+        folded = [line for line in frame.visible if line.key.startswith("node:")]
+        nodes = tuple(line.title for line in folded if self._sparks.wants(line.key, picture.now_ms))
         detail = ui.detail.uuid if ui.view is View.DETAIL else ""
         start, end = chart_pane.span_of(picture, ui.detail)
         return Wants(
@@ -249,6 +254,7 @@ class Program:
             label=by if by != NO_GROUP and by.startswith("label.") else "",
             visible=visible,
             histories=missing if ui.view in (View.FLEET, View.USERS) else (),
+            nodes=nodes if ui.view is View.FLEET else (),
             spark_start_ms=(picture.now_ms // 60_000 - 6) * 60_000,
             detail=detail,
             start_ms=0 if ui.detail.end_ms is None else start,

@@ -38,6 +38,8 @@ class Wants:
     """UUIDs of the GPUs that are seen."""
     histories: tuple[str, ...] = ()
     """Those of them whose recent load is not known."""
+    nodes: tuple[str, ...] = ()
+    """Nodes that are seen folded and whose recent load is not known."""
     spark_start_ms: int = 0
     detail: str = ""
     start_ms: int = 0
@@ -169,21 +171,43 @@ def fleet_past_of(
             "points": str(points_),
         },
     )
+    return {
+        name: _over_gpus(document, name, every_ms, whole=name == Metric.POWER.value)
+        for name in names
+    }
+
+
+def recent_node_load(
+    hub: Hub, node: str, start_ms: int, points_: int, every_ms: int
+) -> list[tuple[int, float | None]]:
+    """The mean load of a node's GPUs since a time, a value each ``every_ms``."""
+    document = hub.get(
+        "/api/v1/history",
+        {
+            "node": node,
+            "metric": Metric.LOAD.value,
+            "start": seconds_text(start_ms),
+            "points": str(points_),
+        },
+    )
+    return _over_gpus(document, Metric.LOAD.value, every_ms, whole=False)
+
+
+def _over_gpus(
+    document: Mapping[str, Any], metric: str, every_ms: int, whole: bool
+) -> list[tuple[int, float | None]]:
+    """The sum (``whole``) or the mean of one metric over the GPUs of a document."""
     step = int(document["step_seconds"] * 1000)
-    found: dict[str, list[tuple[int, float | None]]] = {}
-    for name in names:
-        sums: dict[int, list[float]] = {}
-        for gpu in document["gpus"]:
-            own = [(p.time_ms, p.mean) for p in points(gpu["series"].get(name, {"time": []}))]
-            for moment, value in spread(own, step, every_ms):
-                if value is not None:
-                    sums.setdefault(moment // every_ms, []).append(value)
-        whole = name == Metric.POWER.value
-        found[name] = [
-            (bucket * every_ms, sum(values) if whole else sum(values) / len(values))
-            for bucket, values in sorted(sums.items())
-        ]
-    return found
+    values: dict[int, list[float]] = {}
+    for gpu in document["gpus"]:
+        own = [(p.time_ms, p.mean) for p in points(gpu["series"].get(metric, {"time": []}))]
+        for moment, value in spread(own, step, every_ms):
+            if value is not None:
+                values.setdefault(moment // every_ms, []).append(value)
+    return [
+        (bucket * every_ms, sum(found) if whole else sum(found) / len(found))
+        for bucket, found in sorted(values.items())
+    ]
 
 
 def spread(

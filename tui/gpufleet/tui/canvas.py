@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gpufleet.tui.text import cells
 
@@ -21,6 +22,14 @@ class Style:
 
 
 PLAIN = Style()
+
+
+@lru_cache(1000)
+def _on_ground(style: Style, bg: int | None, reverse: bool) -> Style:
+    """The same object each time, so that a terminal sees quickly that nothing changed."""
+    if reverse:
+        return Style(style.fg, style.bg, style.bold, False, style.underline, True)
+    return Style(style.fg, bg, style.bold, style.dim, style.underline)
 
 
 class Canvas:
@@ -91,16 +100,7 @@ class Canvas:
 
     def highlight(self, y: int, bg: int | None, reverse: bool) -> None:
         """A bar over a whole row: its cells keep their colours on another ground."""
-        seen: dict[Style, Style] = {}
-        row = self.styles[y]
-        for x, style in enumerate(row):
-            if style not in seen:
-                seen[style] = (
-                    Style(style.fg, style.bg, style.bold, False, style.underline, True)
-                    if reverse
-                    else Style(style.fg, bg, style.bold, style.dim, style.underline)
-                )
-            row[x] = seen[style]
+        self.styles[y] = [_on_ground(style, bg, reverse) for style in self.styles[y]]
 
     def lines(self) -> list[str]:
         """The rows as text, without styles."""

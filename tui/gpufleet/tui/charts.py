@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufleet.tui.canvas import Canvas
+from gpufleet.tui.canvas import Canvas, Style
 from gpufleet.tui.theme import Ramp, Theme, shade
 
 _SPARKS = "▁▂▃▄▅▆▇"
@@ -27,17 +27,37 @@ Columns = Sequence[float | None]
 def bar(ratio: float | None, width: int, ramp: Ramp, theme: Theme) -> Canvas:
     """A bar of ``width`` cells whose colour runs along the ramp; nothing known: an empty one."""
     canvas = Canvas(width, 1)
-    full, empty = ("■", "■") if theme.unicode else ("|", ".")
-    if theme.name == "mono" and theme.unicode:
-        empty = "·"
+    put_bar(canvas, 0, 0, width, ratio, ramp, theme)
+    return canvas
+
+
+def put_bar(
+    canvas: Canvas, x: int, y: int, width: int, ratio: float | None, ramp: Ramp, theme: Theme
+) -> None:
+    """Draws a bar where it belongs."""
     clipped = 0.0 if ratio is None else min(max(ratio, 0.0), 1.0)
     filled = min(int(clipped * width + 0.5), width)
     if clipped > 0 and filled == 0 and width > 0:
         filled = 1
-    styles = [shade(ramp, (i + 0.5) / width) for i in range(filled)]
-    canvas.put_cells(0, 0, [full] * filled, styles)
-    canvas.put_cells(filled, 0, [empty] * (width - filled), theme.track)
-    return canvas
+    # The theme and its ramps are kept in the value, so that no other object takes their ids.
+    key = (id(theme), id(ramp), width, filled)
+    known = _bars.get(key)
+    if known is None:
+        if len(_bars) >= MOST_BARS:
+            _bars.clear()
+        full, empty = ("■", "■") if theme.unicode else ("|", ".")
+        if theme.name == "mono" and theme.unicode:
+            empty = "·"
+        styles = [shade(ramp, (i + 0.5) / width) for i in range(filled)]
+        styles += [theme.track] * (width - filled)
+        found = [full] * filled + [empty] * (width - filled)
+        known = _bars[key] = (found, styles, theme, ramp)
+    canvas.put_cells(x, y, known[0], known[1])
+
+
+MOST_BARS = 5000
+_bars: dict[tuple[int, int, int, int], tuple[list[str], list[Style], Theme, Ramp]] = {}
+"""Bars that were drawn before: there are few different ones, and each frame has hundreds."""
 
 
 def sparkline(values: Columns, width: int, ramp: Ramp, theme: Theme) -> Canvas:

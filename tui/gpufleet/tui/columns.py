@@ -38,6 +38,8 @@ class Column:
     right: bool = False
     falling: bool = True
     """Whether the first press sorts the greatest first."""
+    short: str = ""
+    """The title where there is little room."""
     fields: tuple[str, ...] = ()
     """Fields of the hub's rows that it shows or sorts by."""
 
@@ -138,7 +140,7 @@ def _with_bar(
     style = shade(ramp, ratio) if ratio is not None else theme.unknown
     bar_room = room - text_room - 1
     if bar_room >= 3:
-        canvas.blit(charts.bar(ratio, bar_room, ramp, theme), x, y)
+        charts.put_bar(canvas, x, y, bar_room, ratio, ramp, theme)
     canvas.put(x + max(room - text_room, 0), y, pad(text, min(text_room, room), True), style)
 
 
@@ -260,13 +262,13 @@ def _many(field: str) -> Callable[[Row], Any]:
 COLUMNS: tuple[Column, ...] = (
     Column("letter", "", "health as a letter", _worst, _letter, fields=("health", "stale")),
     Column("place", "node / GPU", "node and index", lambda row: None, _place, falling=False,
-           fields=("node", "index")),
+           short="GPU", fields=("node", "index")),
     Column("model", "model", "model", lambda row: (row.get("name") or "").casefold() or None,
            _model, falling=False, fields=("name",)),
     Column("load", "load", "load", _field("utilization_ratio"), _load, True,
            fields=("utilization_ratio",)),
     Column("memory", "memory", "memory in use", _field("memory_used_bytes"), _memory, True,
-           fields=("memory_used_bytes", "memory_total_bytes", "memory_used_ratio")),
+           short="mem", fields=("memory_used_bytes", "memory_total_bytes", "memory_used_ratio")),
     Column("temp", "temp", "temperature", _field("temperature_celsius"), _temperature, True,
            fields=("temperature_celsius",)),
     Column("power", "power", "power", _field("power_watts"), _power, True,

@@ -111,29 +111,15 @@ def _chart_box(
     word, style = status(picture, ui, live)
     titles = [Title(place(gpu), style=theme.strong), Title(units.model(gpu.get("name")))]
     titles.append(Title(health_word(gpu), style=theme.level(gpu["health"]["level"])))
-    right = [Title(chart_pane.when(picture, ui.detail), "", "live", theme.sorted)]
+    right = [Title(word, "", "pause", style), Title(clock(picture.now_ms))]
+    foot = [Title(chart_pane.when(picture, ui.detail), "", "live", theme.sorted)]
     if at[1]:
-        right.append(Title(f"{at[0]} of {at[1]:,}", "", "next-gpu", theme.dim))
-    if word != "live":
-        right.insert(0, Title(word, "", "pause", style))
-    elif ui.detail.end_ms is None:
-        right.append(Title(word, "", "pause", style))
-    right.append(Title(clock(picture.now_ms)))
-    zones = box(canvas, 0, 0, size, theme, titles, right, _chart_keys(ui))
+        foot.append(Title(f"GPU {at[0]:,} of {at[1]:,}", "", "next-gpu", theme.dim))
+    zones = box(canvas, 0, 0, size, theme, titles, right, foot)
     inside = Canvas(size[0] - 4, size[1] - 2)
     more = chart_pane.draw(inside, picture, ui.detail, gpu, theme)
     canvas.blit(inside, 2, 1)
     return zones + [zone.moved(2, 1) for zone in more]
-
-
-def _chart_keys(ui: Ui) -> list[Title]:
-    return [
-        Title("← earlier", "←", "earlier"),
-        Title("→ later", "→", "later"),
-        Title("+ zoom in", "+", "zoom-in"),
-        Title("- zoom out", "-", "zoom-out"),
-        Title("0 live", "0", "live"),
-    ]
 
 
 def place(gpu: Mapping[str, Any]) -> str:

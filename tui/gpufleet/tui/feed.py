@@ -28,6 +28,8 @@ COST_SHARE = 0.05
 TROUBLE_SECONDS = 2.0
 DETAIL_SECONDS = 1.0
 EVENTS_SECONDS = 10.0
+LOADS_AT_ONCE = 120
+"""Past loads of so many lines are asked for in one round: more are not seen at once."""
 ALERTS_SECONDS = 5.0
 FLEET_POINTS = 240
 SUMMED_GPUS, SUMMED_POINTS = 64, 120
@@ -53,7 +55,7 @@ class Known:
     past: Past | None = None
     events: Sequence[Mapping[str, Any]] = ()
     loads: Mapping[str, Sequence[tuple[int, float | None]]] = field(default_factory=dict)
-    """Past loads that were asked for last."""
+    """Past loads that were asked for, by line."""
     fleet_past: Mapping[str, Sequence[tuple[int, float | None]]] | None = None
     alerts: Sequence[Alert] | None = None
     alerts_trouble: str = ""
@@ -303,18 +305,28 @@ class SideAsker:
             self.board.learn(alerts=asking.alerts(document), alerts_trouble="")
 
     def _past_loads(self, wants: Wants) -> None:
-        uuids = [uuid for uuid in wants.histories if uuid not in self._tried][:200]
+        uuids = [uuid for uuid in wants.histories if uuid not in self._tried][:LOADS_AT_ONCE]
+        nodes = [node for node in wants.nodes if f"node:{node}" not in self._tried]
+        self._tried = frozenset((*wants.histories, *(f"node:{node}" for node in wants.nodes)))
+        count = int((self.now_ms() - wants.spark_start_ms) / 1000 / self.spark_seconds)
+        for node in nodes[:LOADS_AT_ONCE]:
+            try:
+                load = asking.recent_node_load(
+                    self.hub, node, wants.spark_start_ms, max(count, 1), self._every_ms
+                )
+            except HubError:
+                continue
+            self.board.learn(loads={**self.board.known().loads, f"node:{node}": load})
         if not uuids:
             return
-        self._tried = frozenset(wants.histories)
-        count = int((self.now_ms() - wants.spark_start_ms) / 1000 / self.spark_seconds)
         try:
             loads = asking.recent_loads(
                 self.hub, uuids, wants.spark_start_ms, max(count, 1), self._every_ms
             )
         except HubError:
             return  # sparklines then begin now; the list says what is wrong
-        self.board.learn(loads={**{uuid: [] for uuid in uuids}, **loads})
+        empty: dict[str, Any] = {uuid: [] for uuid in uuids}
+        self.board.learn(loads={**self.board.known().loads, **empty, **loads})
 
     def _fleet_past(self) -> None:
         known = self.board.known()
@@ -331,7 +343,8 @@ class SideAsker:
 
     def hurry(self, wants: Wants) -> bool:
         """Whether there are GPUs whose past load nobody asked for yet."""
-        return any(uuid not in self._tried for uuid in wants.histories)
+        keys = (*wants.histories, *(f"node:{node}" for node in wants.nodes))
+        return any(key not in self._tried for key in keys)
 
 
 Asker = ListAsker | DetailAsker | SideAsker

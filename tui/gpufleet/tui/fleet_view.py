@@ -190,6 +190,8 @@ def headings(
                 if theme.unicode
                 else ("v" if order.descending else "^")
             )
+        if width(title) > at.width and column.short:
+            title = title.replace(column.title, column.short, 1)
         title = fit(title, at.width)
         x = area.x + at.x
         if column.right:

@@ -104,7 +104,7 @@ def meters(canvas: Canvas, x: int, y: int, room: int, picture: Picture, theme: T
     for name, ratio, text, ramp in found:
         x = canvas.put(x, y, name + " ", theme.dim)
         if bar_room >= 4:
-            canvas.blit(charts.bar(ratio, bar_room, ramp, theme), x, y)
+            charts.put_bar(canvas, x, y, bar_room, ratio, ramp, theme)
             x += bar_room + 1
         style = theme.unknown if ratio is None else shade(ramp, ratio)
         x = canvas.put(x, y, text, style) + 3

@@ -25,7 +25,7 @@ class Line:
     """One line: a GPU, or a group of them whose ``row`` sums up its members."""
 
     key: str
-    """Unique among the lines; of a GPU its UUID, and ``@`` with the group where it is in several."""
+    """Unique among the lines: a GPU's UUID, with ``@`` and the group where it is in several."""
     row: Row
     members: tuple[Row, ...] = ()
     """The GPUs of a group; empty for a GPU."""

@@ -251,9 +251,9 @@ class Terminal:
             was, wore = old.chars[y], old.styles[y]
             if was == chars and wore == styles:
                 return
-            while chars[start] == was[start] and styles[start] == wore[start]:
+            while chars[start] == was[start] and styles[start] is wore[start]:
                 start += 1
-            while chars[stop - 1] == was[stop - 1] and styles[stop - 1] == wore[stop - 1]:
+            while chars[stop - 1] == was[stop - 1] and styles[stop - 1] is wore[stop - 1]:
                 stop -= 1
             while start > 0 and (chars[start] == "" or was[start] == ""):
                 start -= 1

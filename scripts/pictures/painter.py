@@ -16,7 +16,8 @@ BASIC = {
     "blue": (36, 114, 200), "magenta": (188, 63, 188), "cyan": (17, 168, 205),
     "white": (229, 229, 229), "brightblack": (102, 102, 102), "brightred": (241, 76, 76),
     "brightgreen": (35, 209, 139), "brightbrown": (245, 245, 67), "brightyellow": (245, 245, 67),
-    "brightblue": (59, 142, 234), "brightmagenta": (214, 112, 214), "bfightmagenta": (214, 112, 214),
+    "brightblue": (59, 142, 234), "brightmagenta": (214, 112, 214),
+    "bfightmagenta": (214, 112, 214),  # as pyte spells it
     "brightcyan": (41, 184, 219), "brightwhite": (255, 255, 255),
 }  # fmt: skip
 
@@ -39,10 +40,14 @@ def fonts() -> tuple[ImageFont.FreeTypeFont, ImageFont.FreeTypeFont]:
     )
 
 
-def braille(
-    draw: ImageDraw.ImageDraw, x: int, y: int, w: int, h: int, bits: int, ink: tuple[int, int, int]
-) -> None:
+Colour = tuple[int, int, int]
+Cell = tuple[int, int, int, int]
+"""Left, top, width and height of a cell."""
+
+
+def braille(draw: ImageDraw.ImageDraw, cell: Cell, bits: int, ink: Colour) -> None:
     """The dots of a braille sign: the font has none of them."""
+    x, y, w, h = cell
     places = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))
     for bit, (column, row) in enumerate(places):
         if bits >> bit & 1:
@@ -51,16 +56,9 @@ def braille(
             draw.rectangle((left - 1, top - 1, left + 1, top + 1), fill=ink)
 
 
-def blocks(
-    draw: ImageDraw.ImageDraw,
-    x: int,
-    y: int,
-    w: int,
-    h: int,
-    eighths: int,
-    ink: tuple[int, int, int],
-) -> None:
+def block(draw: ImageDraw.ImageDraw, cell: Cell, eighths: int, ink: Colour) -> None:
     """A lower block, flush with the cell as terminals draw it."""
+    x, y, w, h = cell
     draw.rectangle((x, y + h - h * eighths // 8, x + w - 1, y + h - 1), fill=ink)
 
 
@@ -71,15 +69,13 @@ LINES = {
 """To which sides a line goes from the middle of the cell; capitals: a thick one."""
 
 
-def lines(
-    draw: ImageDraw.ImageDraw, x: int, y: int, w: int, h: int, char: str, ink: tuple[int, int, int]
-) -> None:
+def lines(draw: ImageDraw.ImageDraw, cell: Cell, char: str, ink: Colour) -> None:
     """Lines of boxes, joined to their neighbours as terminals draw them."""
+    x, y, w, h = cell
     middle, half = x + w // 2, y + h // 2
     ends = {"l": (x, half), "r": (x + w, half), "t": (middle, y), "b": (middle, y + h)}
     for side in LINES[char]:
-        width = 3 if side.isupper() else 1
-        draw.line(((middle, half), ends[side.lower()]), fill=ink, width=width)
+        draw.line(((middle, half), ends[side.lower()]), fill=ink, width=3 if side.isupper() else 1)
 
 
 def picture(screen: pyte.Screen, light: bool = False) -> Image.Image:
@@ -105,13 +101,13 @@ def picture(screen: pyte.Screen, light: bool = False) -> Image.Image:
                 continue
             code = ord(char[0])
             if 0x2800 <= code <= 0x28FF:
-                braille(draw, x, y, w, h, code - 0x2800, fg)
+                braille(draw, (x, y, w, h), code - 0x2800, fg)
             elif char in LINES:
-                lines(draw, x, y, w, h, char, fg)
+                lines(draw, (x, y, w, h), char, fg)
             elif 0x2581 <= code <= 0x2588:
-                blocks(draw, x, y, w, h, code - 0x2580, fg)
+                block(draw, (x, y, w, h), code - 0x2580, fg)
             else:
                 draw.text((x, y), char, font=bold if cell.bold else regular, fill=fg)
             if cell.underscore:
                 draw.line((x, y + h - 2, x + w - 1, y + h - 2), fill=fg)
-    return image
+    return image.quantize(128)
