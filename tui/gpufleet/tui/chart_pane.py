@@ -129,7 +129,7 @@ def draw(
             x = column * (cell_width + gap)
             cell_room = w - x if at == count - 1 and column == 0 else cell_width
             inside = Canvas(cell_room, heights[row])
-            _chart(inside, metric, past, start_end, gpu, theme)
+            _chart(inside, metric, past, start_end, gpu, theme, detail.end_ms is None)
             canvas.blit(inside, x, y)
             key = next(k for k, m in METRIC_KEYS.items() if m is metric)
             zones.append(Zone(x, y, cell_width, 1, f"chart:{key}"))
@@ -147,6 +147,7 @@ def _chart(
     start_end: tuple[int, int],
     gpu: Mapping[str, Any],
     theme: Theme,
+    live: bool,
 ) -> None:
     w, h = canvas.width, canvas.height
     points = past.series.get(metric.value, ()) if past is not None else ()
@@ -157,7 +158,8 @@ def _chart(
     key = next(k for k, m in METRIC_KEYS.items() if m is metric)
     x = keyed(canvas, 0, 0, f"{key} {_NAMES[metric]} ", key, theme.text, theme)
     style = theme.unknown if now is None else shade(colours, edges.share(now))
-    x = canvas.put(x, 0, value_text(metric, now, gpu), style)
+    said = value_text(metric, now, gpu)
+    x = canvas.put(x, 0, said if live else f"now {said}", style)
     labels = max(width(edges.low_text), width(edges.high_text)) + 1
     room = w - labels
     shown = timeline.resample(points, past.step_ms if past else 0, *start_end, 2 * room)

@@ -77,8 +77,9 @@ def _boxed(
         upper, middle = h - lower, 0
         left = w - min(max(w * 2 // 5, 46), 64)
     else:
-        found = facts.columns(gpu, picture, theme, w - 4)
-        middle = min(len(found) + 2, max((h - lower) // 2, 4))
+        middle = max((h - lower) // 2, 4)
+        found = facts.columns(gpu, picture, theme, w - 4, middle - 2)
+        middle = min(len(found) + 2, middle)
         upper, left = h - lower - middle, w
     zones = _chart_box(canvas, picture, ui, gpu, theme, live, at, (left, upper))
     if beside:
@@ -171,8 +172,9 @@ def _compact(
     when = chart_pane.when(picture, ui.detail)
     if w - x > len(when):
         canvas.put_right(w, 0, when, theme.dim)
-    found = facts.columns(gpu, picture, theme, w)
-    rows = min(len(found), max((h - 1) // 3, 1))
+    most = max((h - 1) // 3, 1)
+    found = facts.columns(gpu, picture, theme, w, most)
+    rows = min(len(found), most)
     for i, pieces in enumerate(found[:rows]):
         canvas.runs(0, 1 + i, pieces)
     rest = h - 1 - rows

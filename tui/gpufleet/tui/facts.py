@@ -20,7 +20,7 @@ LABEL_ROOM = 13
 
 
 def of(gpu: Mapping[str, Any], theme: Theme) -> list[Fact]:
-    """Every fact that there is; what this GPU does not tell is left out."""
+    """Every fact that the GPU tells, what is asked for most first."""
     d: Mapping[str, Any] = gpu.get("dynamic") or {}
     found: list[Fact] = []
 
@@ -37,20 +37,20 @@ def of(gpu: Mapping[str, Any], theme: Theme) -> list[Fact]:
         _temperatures(d),
         shade(theme.temperature, heat(d.get("temperature_celsius"))),
     )
+    add("throttle", *_throttle(d, theme))
     add("SM clock", _clock(d, "clock_sm_hertz"))
     add("mem clock", _clock(d, "clock_memory_hertz"))
-    add("video clock", _clock(d, "clock_video_hertz"))
-    add("fan", None if d.get("fan_speed_ratio") is None else units.percent(d["fan_speed_ratio"]))
-    add("P-state", None if d.get("performance_state") is None else f"P{d['performance_state']}")
-    add("throttle", *_throttle(d, theme))
-    add("held back", _held_back(d))
     add("ECC", *_ecc(d, theme))
+    add("held back", _held_back(d))
     add("rows", *_rows(d, theme))
-    add("activity", _activity(d))
     add("PCIe", *_pcie(d, theme))
     add("NVLink err", *_zero(d.get("nvlink_errors_total"), theme))
+    add("activity", _activity(d))
+    add("fan", None if d.get("fan_speed_ratio") is None else units.percent(d["fan_speed_ratio"]))
+    add("P-state", None if d.get("performance_state") is None else f"P{d['performance_state']}")
     energy = d.get("energy_joules_total")
     add("energy", None if energy is None else f"{energy / 3.6e6:,.1f} kWh")
+    add("video clock", _clock(d, "clock_video_hertz"))
     if mig := gpu.get("mig"):
         add("MIG", units.plural(len(mig), "device"))
     return found
@@ -251,9 +251,9 @@ def tall(canvas: Canvas, gpu: Mapping[str, Any], picture: Picture, theme: Theme)
 
 
 def columns(
-    gpu: Mapping[str, Any], picture: Picture, theme: Theme, room: int
+    gpu: Mapping[str, Any], picture: Picture, theme: Theme, room: int, most: int
 ) -> list[list[tuple[str, Style]]]:
-    """The same facts as lines of several columns, for less height."""
+    """The same facts as at most ``most`` lines of several columns, for less height."""
     found: list[list[tuple[str, Style]]] = []
     level = gpu["health"]["level"]
     for reason in reasons(gpu)[:2]:
@@ -261,6 +261,7 @@ def columns(
     listed = of(gpu, theme)
     many = max(room // 38, 1)
     cell = room // many if many > 1 else room
+    listed = listed[: max(most - len(found), 1) * many]
     rows = -(-len(listed) // many)
     for row in range(rows):
         pieces: list[tuple[str, Style]] = []
