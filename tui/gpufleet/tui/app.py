@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpufleet.client.filter import FilterError, parse
-from gpufleet.tui import chart_pane, preferences, reducer, screen, theme
+from gpufleet.tui import chart_pane, columns, preferences, reducer, screen, theme
 from gpufleet.tui.alerts_view import ordered
 from gpufleet.tui.asking import WHOLE_GPUS, Wants
 from gpufleet.tui.calls import Hub
 from gpufleet.tui.events import Button, Event, Key, Mouse, Resize
 from gpufleet.tui.feed import Board, Feed, Known, now_ms
-from gpufleet.tui.lines import NO_GROUP, grouping
+from gpufleet.tui.lines import grouping
 from gpufleet.tui.picture import Frame, Picture
 from gpufleet.tui.screen import Arranged
 from gpufleet.tui.sparks import Sparks
@@ -251,7 +251,7 @@ class Program:
         return Wants(
             filter=ui.filter,
             users=ui.view is View.USERS,
-            label=by if by != NO_GROUP and by.startswith("label.") else "",
+            more=_fields_of(by, order.sort),
             visible=visible,
             histories=missing if ui.view in (View.FLEET, View.USERS) else (),
             nodes=nodes if ui.view is View.FLEET else (),
@@ -263,6 +263,12 @@ class Program:
             columns=2 * size[0] if detail else 0,
             alerts=ui.view is View.ALERTS,
         )
+
+
+def _fields_of(by: str, sort: str) -> tuple[str, ...]:
+    """Fields that rows must have for this order, whatever else they have."""
+    sorted_by = columns.BY_ID[sort].fields if sort in columns.BY_ID else ()
+    return (*((by,) if by.startswith("label.") else ()), *sorted_by)
 
 
 def run(settings: Settings) -> int:

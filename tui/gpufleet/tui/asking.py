@@ -32,8 +32,8 @@ class Wants:
 
     filter: str = ""
     users: bool = False
-    label: str = ""
-    """The label that lines are grouped by."""
+    more: tuple[str, ...] = ()
+    """Fields that lines are grouped or sorted by."""
     visible: tuple[str, ...] = ()
     """UUIDs of the GPUs that are seen."""
     histories: tuple[str, ...] = ()
@@ -51,14 +51,13 @@ class Wants:
 
 def all_fields(wants: Wants) -> tuple[str, ...]:
     """Fields of a row that is shown whole."""
-    found = (*columns.fields(wants.users), "labels")
-    return found
+    return tuple(dict.fromkeys((*columns.fields(wants.users), "labels", *wants.more)))
 
 
 def sparse_fields(wants: Wants) -> tuple[str, ...]:
     """Fields of rows of a large fleet."""
     more = ("programs", "jobs") if wants.users else ()
-    return (*SPARSE_FIELDS, *more, *((wants.label,) if wants.label else ()))
+    return tuple(dict.fromkeys((*SPARSE_FIELDS, *more, *wants.more)))
 
 
 def rows(hub: Hub, filter: str, fields: Sequence[str], limit: int) -> tuple[list[Row], int]:

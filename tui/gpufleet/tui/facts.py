@@ -51,8 +51,11 @@ def of(gpu: Mapping[str, Any], theme: Theme) -> list[Fact]:
     energy = d.get("energy_joules_total")
     add("energy", None if energy is None else f"{energy / 3.6e6:,.1f} kWh")
     add("video clock", _clock(d, "clock_video_hertz"))
-    if mig := gpu.get("mig"):
-        add("MIG", units.plural(len(mig), "device"))
+    for device in gpu.get("mig") or ():
+        of_it: Mapping[str, Any] = device.get("dynamic") or {}
+        memory = units.part(of_it.get("memory_used_bytes"), of_it.get("memory_total_bytes"))
+        load = units.percent(of_it.get("utilization_ratio"))
+        add(f"MIG {device.get('index')}", f"{device.get('name')}, load {load}, {memory}")
     return found
 
 

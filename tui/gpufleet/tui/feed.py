@@ -134,8 +134,7 @@ class ListAsker:
     interval: float
     now_ms: Callable[[], int]
     _sparse_due: float = 0.0
-    _asked: tuple[str, bool, str] | None = None
-    _total: int = 0
+    _asked: tuple[str, bool, tuple[str, ...]] | None = None
 
     def step(self) -> float:
         """One round of questions."""
@@ -145,7 +144,7 @@ class ListAsker:
             fleet = self.hub.get("/api/v1/fleet")
             news = self._rows(wants, fleet, began)
         except Refused as error:
-            self._asked = (wants.filter, wants.users, wants.label)
+            self._asked = (wants.filter, wants.users, wants.more)
             self.board.learn(filter_trouble=str(error), trouble="", taken_ms=self.now_ms())
             return TROUBLE_SECONDS
         except HubError as error:
@@ -158,7 +157,7 @@ class ListAsker:
         return self.interval - (time.monotonic() - began)
 
     def _rows(self, wants: Wants, fleet: Mapping[str, Any], began: float) -> dict[str, Any]:
-        asked = (wants.filter, wants.users, wants.label)
+        asked = (wants.filter, wants.users, wants.more)
         total = int((fleet.get("gpus") or {}).get("total") or 0)
         whole = asking.all_fields(wants)
         if total <= asking.WHOLE_GPUS:
@@ -178,7 +177,7 @@ class ListAsker:
 
     def hurry(self, wants: Wants) -> bool:
         """Whether another filter is wanted than was asked for, or rows that are not there."""
-        if (wants.filter, wants.users, wants.label) != self._asked:
+        if (wants.filter, wants.users, wants.more) != self._asked:
             return True
         known = self.board.known()
         sparse = len(known.rows) > asking.WHOLE_GPUS or bool(known.fresh)
@@ -374,7 +373,15 @@ class Feed:
 
     def _run(self, asker: Asker) -> None:
         while not self.board.ended:
-            pause = asker.step()
+            try:
+                pause = asker.step()
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                strange = f"{type(error).__name__} {error}"
+                self.board.learn(
+                    trouble="The hub's answer is not understood: is it another version than this"
+                    f" client? ({strange[:200]})"
+                )
+                pause = TROUBLE_SECONDS
             self.board.wait(pause, asker.hurry)
         asker.hub.close()
 

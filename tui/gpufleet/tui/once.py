@@ -38,10 +38,9 @@ def text(hub: Hub, ui: Ui, width: int, unicode: bool) -> str:
 
 def take(hub: Hub, ui: Ui) -> Picture:
     """Asks for all that the picture needs, once."""
-    wants = Wants(filter=ui.filter, users=ui.view is View.USERS, label=_label(ui))
+    wants = Wants(filter=ui.filter, users=ui.view is View.USERS, more=_label(ui))
     fleet = hub.get("/api/v1/fleet")
-    fields = [*asking.all_fields(wants), *([wants.label] if wants.label else [])]
-    rows, _ = asking.rows(hub, ui.filter, fields, asking.MOST_ROWS)
+    rows, _ = asking.rows(hub, ui.filter, asking.all_fields(wants), asking.MOST_ROWS)
     now = feed.now_ms()
     sparks = Sparks()
     if rows and len(rows) <= SPARKED and ui.view is View.FLEET:
@@ -60,8 +59,8 @@ def take(hub: Hub, ui: Ui) -> Picture:
     )  # fmt: skip
 
 
-def _label(ui: Ui) -> str:
-    return ui.order.group if ui.order.group.startswith("label.") else ""
+def _label(ui: Ui) -> tuple[str, ...]:
+    return (ui.order.group,) if ui.order.group.startswith("label.") else ()
 
 
 def _head(picture: Picture, width: int, plain: Theme) -> list[str]:

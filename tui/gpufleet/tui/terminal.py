@@ -48,6 +48,8 @@ _CONTROLS = {
     "\b": "backspace",
     **{chr(code): f"ctrl-{chr(code + 96)}" for code in range(1, 27) if code not in (8, 9, 10, 13)},
 }
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+"""What a poll says of a terminal that was closed."""
 _WHEEL_DOWN = getattr(curses, "BUTTON5_PRESSED", 1 << 21)
 
 
@@ -76,6 +78,7 @@ class Terminal:
         self._pressed = (0.0, -1, -1)
         self._window: curses.window | None = None
         self._wake_read, self._wake_write = -1, -1
+        self._poll = select.poll()
         self._handlers: dict[int, object] = {}
         self.depth = Depth.NONE
 
@@ -92,6 +95,9 @@ class Terminal:
         if not curses.tigetstr("cup"):
             raise NoScreen(f"This terminal (TERM={self._term}) cannot place its cursor.")
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        for descriptor in (0, self._wake_read):
+            self._poll.register(descriptor, select.POLLIN)
         self._window = curses.initscr()
         try:
             self._begin(self._window)
@@ -173,10 +179,9 @@ class Terminal:
 
     def events(self, seconds: float) -> list[Event]:
         """What was done; waits up to so long for it, or until somebody calls ``wake``."""
-        try:
-            ready, _, _ = select.select([0, self._wake_read], [], [], max(seconds, 0.0))
-        except InterruptedError:
-            ready = []
+        ready = dict(self._poll.poll(max(seconds, 0.0) * 1000))
+        if ready.get(0, 0) & _GONE:
+            raise SystemExit(128 + signal.SIGHUP)
         found: list[Event] = []
         if self._wake_read in ready and b"r" in os.read(self._wake_read, 4096):
             found.append(self._resized())
