@@ -11,8 +11,12 @@ import pytest
 from gpufleet.client.request import HubError
 from gpufleet.tui import asking
 from gpufleet.tui.asking import Wants
+from gpufleet.tui.board import Board
 from gpufleet.tui.calls import Query, Refused, RestHub
-from gpufleet.tui.feed import Board, DetailAsker, Feed, ListAsker, SideAsker
+from gpufleet.tui.detail_asker import DetailAsker
+from gpufleet.tui.feed import Feed
+from gpufleet.tui.list_asker import ListAsker
+from gpufleet.tui.side_asker import SideAsker
 from gpufleet.tui.state import Acknowledge, Silence
 from support.processes import free_port
 from support.tui_hub import TuiHub, calm

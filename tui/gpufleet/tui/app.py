@@ -12,9 +12,10 @@ from gpufleet.client.filter import FilterError, parse
 from gpufleet.tui import chart_pane, columns, preferences, reducer, screen, theme
 from gpufleet.tui.alerts_view import ordered
 from gpufleet.tui.asking import WHOLE_GPUS, Wants
+from gpufleet.tui.board import Board, Known
 from gpufleet.tui.calls import Hub
 from gpufleet.tui.events import Button, Event, Key, Mouse, Resize
-from gpufleet.tui.feed import Board, Feed, Known, now_ms
+from gpufleet.tui.feed import Feed, now_ms
 from gpufleet.tui.lines import grouping
 from gpufleet.tui.picture import Frame, Picture
 from gpufleet.tui.screen import Arranged

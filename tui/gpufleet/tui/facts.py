@@ -8,7 +8,7 @@ from typing import Any
 
 from gpufleet.tui import units
 from gpufleet.tui.canvas import Canvas, Style
-from gpufleet.tui.columns import heat, ratio_of
+from gpufleet.tui.list_cells import heat, ratio_of
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.text import fit, pad, width, wrap
 from gpufleet.tui.theme import Theme, shade

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gpufleet.tui import columns, header, lines, units
+from gpufleet.tui import column_layout, columns, header, lines, units
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas
-from gpufleet.tui.columns import Look, Placed
+from gpufleet.tui.column_layout import Placed
 from gpufleet.tui.lines import Line
+from gpufleet.tui.list_cells import Look, place_text
 from gpufleet.tui.navigation import place
 from gpufleet.tui.picture import Frame, Picture
 from gpufleet.tui.state import Cursor, Ui, View
@@ -132,8 +133,8 @@ def _lines(
 ) -> list[Zone]:
     visible = shown[cursor.top : cursor.top + area.height]
     longest = max(place_width(line) for line in visible)
-    without = columns.absent([line.row for line in visible])
-    placed = columns.layout(area.width, longest, without, users=ui.view is View.USERS)
+    without = column_layout.absent([line.row for line in visible])
+    placed = column_layout.layout(area.width, longest, without, users=ui.view is View.USERS)
     zones = []
     if area.headings >= 0:
         zones += headings(canvas, area, placed, picture, ui, theme)
@@ -156,7 +157,7 @@ def _lines(
 
 
 def place_width(line: Line) -> int:
-    text = width(columns.place_text(line))
+    text = width(place_text(line))
     if line.group:
         return text + 3 + len(str(len(line.members)))
     return text + 2 * line.depth

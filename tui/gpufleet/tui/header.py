@@ -9,7 +9,7 @@ from typing import Any
 from gpufleet.tui import charts, units
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas, Style
-from gpufleet.tui.columns import heat, ratio_of
+from gpufleet.tui.list_cells import heat, ratio_of
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.state import Ui
 from gpufleet.tui.text import fit, width

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from gpufleet.tui import alerts_view, asking, columns, feed, fleet_view, header, screen, theme
+from gpufleet.tui import alerts_view, asking, column_layout, feed, fleet_view, header, screen, theme
 from gpufleet.tui.asking import Wants
 from gpufleet.tui.calls import Hub
 from gpufleet.tui.canvas import Canvas
-from gpufleet.tui.columns import Look
 from gpufleet.tui.lines import Line
+from gpufleet.tui.list_cells import Look
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.sparks import BUCKET_SECONDS, Sparks
 from gpufleet.tui.state import Ui, View
@@ -76,8 +76,8 @@ def _lines(picture: Picture, ui: Ui, width: int, plain: Theme) -> list[str]:
     if not lines:
         return ["No GPU passes the filter." if ui.filter else "The hub knows no GPU yet."]
     longest = max(fleet_view.place_width(line) for line in lines)
-    without = columns.absent([line.row for line in lines])
-    placed = columns.layout(width, longest, without, users=ui.view is View.USERS)
+    without = column_layout.absent([line.row for line in lines])
+    placed = column_layout.layout(width, longest, without, users=ui.view is View.USERS)
     canvas = Canvas(width, len(lines) + 1)
     area = fleet_view.Area(0, 1, width, len(lines), 0)
     fleet_view.headings(canvas, area, placed, picture, ui, plain)

@@ -8,6 +8,7 @@ from gpufleet.tui import columns, lines
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas, Style
 from gpufleet.tui.keymap import BINDINGS, sign
+from gpufleet.tui.list_cells import LEVELS
 from gpufleet.tui.state import Menu, Ui, View
 from gpufleet.tui.text import fit, pad, width
 from gpufleet.tui.theme import LETTERS, STALE_LETTER, Theme
@@ -44,7 +45,7 @@ def help_lines(ui: Ui, room: int) -> list[tuple[str, str]]:
     found += [("", ""), ("", "Mouse"), ("click", "select; a heading sorts"),
               ("double", "open or close; in detail"), ("wheel", "scroll")]  # fmt: skip
     found += [("", ""), ("", "Health")]
-    found += [(letter, name) for letter, name in zip(LETTERS, columns.LEVELS, strict=True)]
+    found += [(letter, name) for letter, name in zip(LETTERS, LEVELS, strict=True)]
     found += [(STALE_LETTER, "stale: not heard from"), ("?", "unknown: never judged")]
     found += [("", ""), ("", "Filters (f)"), *FILTERS]
     return found

@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 
 from gpufleet.tui.canvas import Canvas, Style
+from gpufleet.tui.difference import Run, runs
 from gpufleet.tui.events import Button, Event, Key, Mouse, Resize
 from gpufleet.tui.text import ascii_cell
 from gpufleet.tui.theme import Depth
@@ -243,42 +244,26 @@ class Terminal:
             old = None
         if old is None:
             window.erase()
-        for y in range(canvas.height):
-            self._paint_row(window, y, canvas, old)
+        for run in runs(canvas, old):
+            self._write(window, run)
         self._shown = canvas
         window.noutrefresh()
         curses.doupdate()
 
-    def _paint_row(self, window: curses.window, y: int, new: Canvas, old: Canvas | None) -> None:
-        chars, styles = new.chars[y], new.styles[y]
-        start, stop = 0, len(chars)
-        if old is not None:
-            was, wore = old.chars[y], old.styles[y]
-            if was == chars and wore == styles:
-                return
-            while chars[start] == was[start] and styles[start] is wore[start]:
-                start += 1
-            while chars[stop - 1] == was[stop - 1] and styles[stop - 1] is wore[stop - 1]:
-                stop -= 1
-            while start > 0 and (chars[start] == "" or was[start] == ""):
-                start -= 1
-            while stop < len(chars) and (chars[stop] == "" or was[stop] == ""):
-                stop += 1
+    def _write(self, window: curses.window, run: Run) -> None:
         height, width = window.getmaxyx()
-        corner = y == height - 1 and stop == width
-        end = stop - 1 if corner and stop > start else stop
+        cells, x = run.cells, run.x
+        attribute = self._attribute(run.style)
+        corner = run.y == height - 1 and x + len(cells) == width
         with suppress(curses.error):  # the terminal shrank just now: a resize is on its way
-            while start < end:
-                run = start + 1
-                style = styles[start]
-                while run < end and styles[run] is style:
-                    run += 1
-                window.addstr(y, start, self._text(chars[start:run]), self._attribute(style))
-                start = run
-            if corner and chars[end] != "":
+            if corner:
+                last = cells[-1]
+                cells = cells[:-1]
+            if cells:
+                window.addstr(run.y, x, self._text(cells), attribute)
+            if corner and last != "":
                 # addstr in the last cell would scroll; insstr does not.
-                text = self._text(chars[end : end + 1])
-                window.insstr(y, end, text, self._attribute(styles[end]))
+                window.insstr(run.y, width - 1, self._text([last]), attribute)
 
     def _text(self, found: list[str]) -> str:
         if self._unicode:
