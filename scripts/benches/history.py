@@ -1,27 +1,27 @@
 """history: days of GPUs at 1 s through the ordinary writes, with time sped up, then read back.
 
 Minute after minute is flushed, hours are merged and what is old is forgotten, as a hub does it.
-Prints what it cost, the size on disk by table, and how long questions over 1 h to 2 y take.
-Exit status 1 when the last day read back differs from numpy on the same buckets.
+Prints what it cost, the size on disk by table, and how long questions over 1 h to 2 y take over
+HTTP, of a hub started on that database. Exit status 1 when the last day read back differs from
+numpy on the same buckets, or the database is larger than ``--max-bytes``.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.exc import OperationalError
 
+from benches.children import BenchFailed
+from benches.history_http import ask_hub
 from gpufleet.hub.store.database import Database, migrate, open_database
 from gpufleet.hub.store.grid import minute_chunks
-from gpufleet.hub.store.groups import By, query_groups, query_top
 from gpufleet.hub.store.history import Request, query_history
 from gpufleet.hub.store.merge import GRACE_MS
 from gpufleet.hub.store.registry import NodeFacts, SubjectFacts, register_nodes, register_subjects
@@ -31,7 +31,6 @@ from gpufleet.hub.store.upkeep import Upkeep
 from gpufleet.hub.store.write import NodeFlush, write_flushes
 from gpufleet.proto.catalog import BY_NAME, Kind
 
-START = 472_224 * HOUR_MS
 DAY_MS = 24 * HOUR_MS
 DAY_SECONDS = 86_400
 REPEATS = 20
@@ -48,6 +47,7 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if not 1 <= args.days <= 400 or not 1 <= args.gpus <= 16 or not 1 <= args.points <= 20_000:
         parser.error("1 to 400 days of 1 to 16 GPUs can be written, and read as 1 to 20000 points")
+    args.start_ms = time.time_ns() // 1_000_000 // HOUR_MS * HOUR_MS - args.days * DAY_MS
     return args
 
 
@@ -138,16 +138,16 @@ def _day(number: int, gpus: int, before: list[Values]) -> list[Values]:
     return days
 
 
-def _register(database: Database, gpus: int) -> tuple[int, list[int]]:
+def _register(database: Database, gpus: int, start_ms: int) -> tuple[int, list[int]]:
     with database.writing() as connection:
-        (node,) = register_nodes(connection, [NodeFacts("bench", {"rack": "1"})], START)
+        (node,) = register_nodes(connection, [NodeFacts("bench", {"rack": "1"})], start_ms)
         facts = [SubjectFacts("gpu", f"GPU-{n}", node.id, n, "H100") for n in range(gpus)]
-        return node.id, [record.id for record in register_subjects(connection, facts, START)]
+        return node.id, [record.id for record in register_subjects(connection, facts, start_ms)]
 
 
 def _write(database: Database, args: argparse.Namespace) -> tuple[list[int], list[Values]]:
     """All days, minute by minute; ids of the GPUs, and their last day."""
-    node_id, ids = _register(database, args.gpus)
+    node_id, ids = _register(database, args.gpus, args.start_ms)
     upkeep = Upkeep(database, Retention(max_bytes=args.max_bytes))
     layout = [[BY_NAME[name].id for name in COLUMNS]] * args.gpus
     encode = write = care = 0.0
@@ -157,13 +157,13 @@ def _write(database: Database, args: argparse.Namespace) -> tuple[list[int], lis
         days = _day(number, args.gpus, days)
         whole = np.concatenate(days, axis=1)
         for first in range(0, DAY_SECONDS, 60):
-            start = START + number * DAY_MS + first * 1000
+            start = args.start_ms + number * DAY_MS + first * 1000
             began = time.process_time()
             ticks = start + 1000 * np.arange(60)
             rows = whole[first : first + 60]
             chunks = minute_chunks(ids, ticks, rows, None, None, layout, 1000)
             encoded = time.process_time()
-            seq = (start - START) // 1000 + 60
+            seq = (start - args.start_ms) // 1000 + 60
             with database.writing() as connection:
                 write_flushes(connection, [NodeFlush(node_id, 1, seq, start, chunks)])
             written = time.process_time()
@@ -173,7 +173,7 @@ def _write(database: Database, args: argparse.Namespace) -> tuple[list[int], lis
             encode += encoded - began
             write += written - encoded
             care += time.process_time() - written
-    end_ms = START + args.days * DAY_MS
+    end_ms = args.start_ms + args.days * DAY_MS
     for minute in range(60):  # what an idle hub does in its next minutes
         upkeep.turn(end_ms + GRACE_MS + minute)
     turns = args.days * 1440
@@ -207,47 +207,6 @@ def _sizes(database: Database) -> None:
         print(f"  samples: {int(data) / (int(ticks) * len(COLUMNS)):.3f} B a value")
 
 
-def _timed(label: str, question: Callable[[], str]) -> None:
-    times = []
-    answer = ""
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        answer = question()
-        times.append(time.perf_counter() - began)
-    print(
-        f"{label}: median {statistics.median(times) * 1e3:.1f} ms, worst "
-        f"{max(times) * 1e3:.1f} ms ({answer})"
-    )
-
-
-def _ask(database: Database, ids: list[int], end_ms: int, points: int) -> None:
-    ranges = (("1 h", HOUR_MS), ("24 h", DAY_MS), ("15 d", 15 * DAY_MS), ("2 y", 730 * DAY_MS))
-    several = [BY_NAME[n] for n in ("power_watts", "temperature_celsius", "utilization_ratio")]
-    for name, span in ranges:
-        start_ms = end_ms - span
-
-        def one(start_ms: int = start_ms) -> str:
-            found = query_history(database, [Request(ids[0], POWER)], start_ms, end_ms, points)
-            return f"{len(found.series[0].points.n)} points of {found.step_ms // 1000} s"
-
-        def many(start_ms: int = start_ms) -> str:
-            wanted = [Request(each, metric) for each in ids for metric in several]
-            found = query_history(database, wanted, start_ms, end_ms, points)
-            return f"{len(found.series)} series"
-
-        def fleet(start_ms: int = start_ms) -> str:
-            found = query_groups(database, POWER, By.NODE, start_ms, end_ms, points)
-            return f"{len(found.times_ms)} points of {found.step_ms // 1000} s"
-
-        def top(start_ms: int = start_ms) -> str:
-            return f"{len(query_top(database, POWER, 'avg', start_ms, end_ms, 10))} GPUs"
-
-        _timed(f"{name} of one metric of one GPU", one)
-        _timed(f"{name} of three metrics of every GPU", many)
-        _timed(f"{name} of the node", fleet)
-        _timed(f"{name}, top 10", top)
-
-
 def _check(database: Database, gpu: int, day: Values, end_ms: int, points: int) -> bool:
     """The last day of one GPU is what numpy says."""
     start_ms = end_ms - DAY_MS
@@ -263,7 +222,8 @@ def _check(database: Database, gpu: int, day: Values, end_ms: int, points: int) 
 
 def main() -> int:
     args = _arguments()
-    end_ms = START + args.days * DAY_MS
+    end_ms = args.start_ms + args.days * DAY_MS
+    good = True
     with tempfile.TemporaryDirectory() as folder:
         url = args.database or f"sqlite:///{Path(folder) / 'bench.db'}"
         migrate(url)
@@ -274,13 +234,28 @@ def main() -> int:
                 _sizes(database)
             except OperationalError as error:
                 print(f"sizes by table are not known: {error}", file=sys.stderr)
-            _ask(database, ids, end_ms, args.points)
-            if _check(database, ids[0], last[0], end_ms, args.points):
-                return 0
+            good = _bounded(database, args.max_bytes)
+            if not _check(database, ids[0], last[0], end_ms, args.points):
+                print("the points are not those of numpy on the same buckets", file=sys.stderr)
+                good = False
         finally:
             database.close()
-    print("the points are not those of numpy on the same buckets", file=sys.stderr)
-    return 1
+        try:
+            ask_hub(url, Path(folder), args.gpus, end_ms, args.points)
+        except BenchFailed as failed:
+            print(failed, file=sys.stderr)
+            good = False
+    return 0 if good else 1
+
+
+def _bounded(database: Database, max_bytes: int | None) -> bool:
+    """Whether the database is as small as retention promises."""
+    if max_bytes is None:
+        return True
+    with database.reading() as connection:
+        used = stored_bytes(connection)
+    print(f"bound: {used / 1e6:.1f} MB of {max_bytes / 1e6:.1f} MB")
+    return used <= max_bytes
 
 
 if __name__ == "__main__":

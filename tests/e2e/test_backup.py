@@ -6,8 +6,12 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from support.everything import everything_in
 from support.processes import command, environment, free_port, get, running, wait_for
+
+pytestmark = pytest.mark.own_database
 
 
 def _hub(folder: Path, action: str, file: Path) -> tuple[int, str]:

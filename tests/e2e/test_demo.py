@@ -16,6 +16,8 @@ import pytest
 
 from support.processes import command, environment, free_port, get, wait_for
 
+pytestmark = pytest.mark.own_database
+
 SECONDS = 60.0
 
 

@@ -28,6 +28,8 @@ from support.postgres_pair import primary_and_standby
 from support.processes import get, wait_for
 from support.tcp_proxy import TcpProxy
 
+pytestmark = pytest.mark.own_database
+
 SECONDS = float(os.environ.get("GPUFLEET_CHAOS_SECONDS", "0"))
 TAKE_OVER_SECONDS = 15.0
 PAST_HOURS = int(os.environ.get("GPUFLEET_PAST_HOURS", "24"))

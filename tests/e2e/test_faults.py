@@ -18,6 +18,7 @@ from gpufleet.hub.store.tables import samples
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 from support.fleet_processes import FleetProcesses
+from support.places import url_in
 from support.processes import wait_for
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
@@ -31,7 +32,7 @@ def _folder(home: Path) -> Path:
 
 def _ticks(home: Path) -> dict[str, list[int]]:
     """Stored ticks by GPU."""
-    database = open_database(f"sqlite:///{home / 'hub' / 'gpufleet.db'}")
+    database = open_database(url_in(home / "hub"))
     found: dict[str, list[int]] = {}
     try:
         with database.reading() as connection:
@@ -143,7 +144,7 @@ def test_a_gpu_that_supports_nothing_is_null_in_json_absent_in_sql_and_has_no_li
         fleet.agents["n"].terminate()
         fleet.agents["n"].wait(30)
         fleet.stop_hub()
-    database = open_database(f"sqlite:///{tmp_path / 'hub' / 'gpufleet.db'}")
+    database = open_database(url_in(tmp_path / "hub"))
     try:
         with database.reading() as connection:
             keys = {s.id: s.kind for s in registry.load_subjects(connection)}

@@ -8,9 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from support.agent_bench import journal_of
 from support.everything import everything_in
 from support.processes import command, environment, free_port, get, running, wait_for
+
+pytestmark = pytest.mark.own_database
 
 
 def _agent(folder: Path, port: int, *more: str) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ from support.postgres_cluster import Cluster
 from support.processes import free_port, get, start, wait_for
 from support.tcp_proxy import TcpProxy
 
+pytestmark = pytest.mark.own_database
+
 SECONDS = float(os.environ.get("GPUFLEET_CHAOS_SECONDS", "40"))
 SEED = int(os.environ.get("GPUFLEET_CHAOS_SEED", str(random.SystemRandom().randrange(1 << 31))))
 STEADY = ("s0", "s1", "s2")

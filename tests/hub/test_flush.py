@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -12,15 +11,19 @@ from pathlib import Path
 
 import grpc
 import pytest
+from sqlalchemy import create_engine
 
 from gpufleet.hub import flush, recorder
 from gpufleet.hub.recorder import Position, SampleBatch
 from gpufleet.proto import telemetry_pb2 as pb
+from support.places import on_postgresql
 from support.processes import wait_for
 from support.raw_agent import raw_agent
 from support.small_hub import SmallHub, small_hub
 
 TICK = time.time_ns() // 1_000_000_000 * 1000 - 60_000
+LOCK = ("BEGIN", "LOCK TABLE samples") if on_postgresql() else ("BEGIN IMMEDIATE",)
+"""What keeps every writer out."""
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_an_event_of_the_hub_that_cannot_be_written_holds_up_no_node(hub: SmallH
 
 
 def test_a_locked_database_ends_the_round_and_all_is_due_again(
-    hub: SmallHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: SmallHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flush, "MAX_NODES", 1)
     with raw_agent(hub.port, "m") as m, raw_agent(hub.port, "n") as n:
@@ -94,17 +97,20 @@ def test_a_locked_database_ends_the_round_and_all_is_due_again(
             agent.tick(1, TICK, (50, 1))
             _wait_received(hub, agent.node, 1)
         with hub.database.reading() as connection:  # the pooled connection of all that follows
-            connection.exec_driver_sql("PRAGMA busy_timeout = 50")
-        blocker = sqlite3.connect(tmp_path / "hub.db", isolation_level=None)
-        blocker.execute("BEGIN IMMEDIATE")
+            short = "SET lock_timeout = 50" if on_postgresql() else "PRAGMA busy_timeout = 50"
+            connection.exec_driver_sql(short)
+        blocker = create_engine(hub.database.engine.url, isolation_level="AUTOCOMMIT").connect()
+        for statement in LOCK:
+            blocker.exec_driver_sql(statement)
         assert not hub.flush()
         assert hub.core.stats.commit_failures == 1, "one failure says enough"
         assert hub.core.database_trouble
         for log in hub.core.logs.values():
             assert not log.flushing
             assert log.committed == (0, 0)
-        blocker.execute("ROLLBACK")
+        blocker.exec_driver_sql("ROLLBACK")
         blocker.close()
+        blocker.engine.dispose()
         assert hub.flush()
         assert not hub.core.database_trouble
         for gpu in ("GPU-a", "GPU-b"):

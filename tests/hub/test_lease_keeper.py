@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gpufleet.hub.lease_keeper import Keeper
 from gpufleet.hub.standby import Standing
 from gpufleet.hub.store.database import open_database
 from gpufleet.hub.store.lease import HELD_SECONDS
 from gpufleet.hub.store.tenure import Tenure
+
+pytestmark = pytest.mark.own_database
 
 SECONDS = 60
 

@@ -17,6 +17,8 @@ from gpufleet.hub.store.errors import StoreFailed, StoreLocked, StoreUnusable
 from gpufleet.hub.store.grid import SubjectSamples
 from support.stored import HOUR, flush, minutes, said, stored, temporary_database
 
+pytestmark = pytest.mark.own_database
+
 
 def big(subject_id: int) -> SubjectSamples:
     """A chunk of about 4 MB."""

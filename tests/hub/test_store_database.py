@@ -28,6 +28,8 @@ from gpufleet.hub.store.errors import (
 from gpufleet.hub.store.schema import REVISION
 from support.stored import temporary_database
 
+pytestmark = pytest.mark.own_database
+
 
 def test_migrations_make_exactly_the_tables_of_the_program(tmp_path: Path) -> None:
     with temporary_database(tmp_path) as database, database.reading() as connection:

@@ -21,6 +21,8 @@ from gpufleet.hub.store.tenure import Tenure
 from support.postgres_cluster import Cluster
 from support.stored import HOUR, flush, minutes, spans
 
+pytestmark = pytest.mark.own_database
+
 
 class Clock:
     def __init__(self) -> None:

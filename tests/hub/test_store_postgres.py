@@ -18,6 +18,8 @@ from support.databases import DATABASE
 from support.postgres_cluster import Cluster
 from support.stored import HOUR, flush, minutes, stored
 
+pytestmark = pytest.mark.own_database
+
 
 @contextmanager
 def opened(url: str, seconds: float = 15.0) -> Iterator[Database]:

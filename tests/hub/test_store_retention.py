@@ -151,6 +151,7 @@ def test_a_bound_that_is_too_small_is_told_once_and_spares_the_running_hour(
     assert caplog.text.count("over its bound without any old samples") == 1
 
 
+@pytest.mark.own_database
 def test_a_sqlite_file_shrinks_and_keeps_some_free_pages(tmp_path: Path) -> None:
     with temporary_database(tmp_path) as database:
         (gpu,) = gpus(database)

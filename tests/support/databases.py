@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.hub.store.database import Database, migrate, open_database
+from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.tables import metadata
-from support.postgres_cluster import Cluster, binaries, cluster
+from support.places import TEMPLATE, on_postgresql, shared_cluster
+from support.postgres_cluster import Cluster, binaries
 
 DATABASE = "gpufleet"
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Cluster]:
+def postgres() -> Cluster:
     """One server for all tests, with a migrated database."""
     if binaries() is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    with cluster() as made:
-        made.execute(f"CREATE DATABASE {DATABASE}")
-        migrate(made.url(DATABASE))
-        yield made
+    made = shared_cluster()
+    made.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE}")
+    return made
 
 
 @pytest.fixture
@@ -40,9 +40,10 @@ def postgres_url(postgres: Cluster) -> str:
     return postgres.url(DATABASE)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["postgresql"] if on_postgresql() else ["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of the test's own, on each kind in turn."""
+    """An empty database of the test's own, on each kind in turn (in the run on PostgreSQL on that
+    alone: SQLite had its turn)."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'gpufleet.db'}"
     return str(request.getfixturevalue("postgres_url"))

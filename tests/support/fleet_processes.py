@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from support.places import url_in
 from support.processes import free_port, get, start, wait_for
 
 
@@ -17,14 +18,16 @@ class FleetProcesses:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.database = url_in(self.home / "hub")
         self.http_port, self.grpc_port = free_port(), free_port()
         self.hub: subprocess.Popen[bytes] | None = None
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_hub(self) -> None:
         """Start the hub and wait until it is ready."""
+        (self.home / "hub").mkdir(exist_ok=True)
         self.hub = start(
-            *("hub", "serve", "--data-dir", str(self.home / "hub")),
+            *("hub", "serve", "--database", self.database),
             *("--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port)),
             log=self.home / "hub.log",
         )

@@ -13,6 +13,7 @@ from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.grid import SubjectSamples, minute_chunks
 from gpufleet.hub.store.samples import read_samples
 from gpufleet.hub.store.write import EventRow, NodeFlush, write_flushes
+from support.places import url_in
 
 HOUR = 472_222 * 3_600_000
 """Beginning of an hour in 2023."""
@@ -21,7 +22,7 @@ FOR_EVER = 253_402_300_800_000
 
 @contextmanager
 def temporary_database(folder: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:///{folder / 'gpufleet.db'}")
+    database = open_database(url_in(folder))
     try:
         yield database
     finally:

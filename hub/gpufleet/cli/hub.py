@@ -6,14 +6,13 @@ import argparse
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpufleet.hub.config import HubConfig
 
-SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "journal")
+SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "rules", "journal")
 """Flags that are settings of the hub (gpufleet.hub.config)."""
 
 
@@ -30,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--http-port", metavar="PORT", help="REST and /metrics (9555)")
     serve.add_argument("--grpc-port", metavar="PORT", help="where agents push to (9556)")
     serve.add_argument("--listen", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
+    serve.add_argument(
+        "--rules", metavar="FILE", help="alert rules (those that are shipped); edits are watched"
+    )
     serve.add_argument(
         "--journal", metavar="FILE", help="record the position of everything received, for tests"
     )
@@ -111,11 +113,8 @@ def _copy(args: argparse.Namespace, settings: HubConfig) -> int:
 
 
 def _log_to_stderr() -> None:
-    """One line a record: UTC time, level, where, what. Alembic's steps are told by their result."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)sZ %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+    """From info on; Alembic's steps are told by their result."""
+    from gpufleet.proto.logline import log_to_stderr
+
+    log_to_stderr(logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)

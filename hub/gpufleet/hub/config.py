@@ -36,6 +36,8 @@ class HubConfig:
     listen: str = "127.0.0.1"
     http_port: int = 9555
     grpc_port: int = 9556
+    rules: Path | None = None
+    """Alert rules; without a file those that are shipped. An edit is in force within seconds."""
     journal: Path | None = None
     """Records the position of every record received: for tests and for doubt."""
 
@@ -64,7 +66,7 @@ def _convert(name: str, value: Any, where: str) -> Any:
         return seconds
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{where} must be a text, not {value!r}.")
-    return Path(value) if name in ("data_dir", "journal") else value
+    return Path(value) if name in ("data_dir", "journal", "rules") else value
 
 
 def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> HubConfig:

@@ -54,6 +54,8 @@ class Node:
     hung_since_ms: int | None = None
     sentence: str = ""
     dropped_ticks: int = 0
+    inventoried: bool = False
+    """Its agent told what it has; until then it has what the database says."""
     own_slot: int | None = None
     slots: tuple[int, ...] = ()
     places: int = 0

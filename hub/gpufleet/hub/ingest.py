@@ -17,6 +17,7 @@ from gpufleet.hub.streams import AgentStream
 from gpufleet.hub.wire import WireError
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto import telemetry_pb2_grpc
+from gpufleet.proto.logline import said
 
 HELLO_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 8 << 20
@@ -45,8 +46,8 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
             await self._converse(stream, requests, context)
         except WireError as error:
             self._core.stats.refused_streams += 1
-            name = stream.node.name if stream else "-"
-            _log.warning("stream refused node=%s reason=%s", name, error)
+            name = stream.node.name if stream else None
+            _log.warning("stream refused %s", said(node=name, reason=error))
             refused = isinstance(error, Refused)
             code = "FAILED_PRECONDITION" if refused else "INVALID_ARGUMENT"
             await context.abort(grpc.StatusCode[code], str(error))

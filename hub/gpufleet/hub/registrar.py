@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -32,6 +32,8 @@ class _Wish:
 
     node: NodeFacts | None
     subjects: Sequence[SubjectFacts]
+    left: Sequence[int]
+    """Ids of subjects that are in no inventory any more."""
     done: asyncio.Future[NodeRecord | None]
 
 
@@ -51,11 +53,12 @@ class _Known:
     id: int
     node_id: int
     digest: bytes
+    present: bool
 
     @classmethod
     def of(cls, record: SubjectRecord) -> _Known:
         digest = _digest(record.node_id, record.index, record.name, record.parent_id, record.facts)
-        return cls(record.id, record.node_id, digest)
+        return cls(record.id, record.node_id, digest, record.present)
 
 
 class Registrar:
@@ -71,15 +74,19 @@ class Registrar:
         self._task: asyncio.Task[None] | None = None
         with database.reading() as connection:
             self._nodes = {record.node.name: record for record in registry.load_nodes(connection)}
-            self._subjects = {
-                (record.kind, record.key): _Known.of(record)
-                for record in registry.load_subjects(connection)
-            }
+            records = registry.load_subjects(connection)
+        self._subjects = {(record.kind, record.key): _Known.of(record) for record in records}
+        self._inventories = _inventories(records)
         self._new_of_node: Counter[int] = Counter()
 
     def nodes(self) -> list[NodeRecord]:
         """Every node known."""
         return list(self._nodes.values())
+
+    def take_inventories(self) -> Mapping[int, Sequence[SubjectEntry]]:
+        """What each node had when the hub ended, by the node's id; told once."""
+        taken, self._inventories = self._inventories, {}
+        return taken
 
     def known_node(self, name: str) -> NodeRecord | None:
         """A node's record as it was last registered."""
@@ -110,14 +117,21 @@ class Registrar:
         return record
 
     async def subjects(
-        self, node_id: int, entries: Sequence[SubjectEntry]
+        self,
+        node_id: int,
+        entries: Sequence[SubjectEntry],
+        *,
+        left: Sequence[int] = (),
+        present: bool = True,
     ) -> Mapping[tuple[str, str], int]:
         """Ids by (kind, key), registered with this node from now on; StoreError if it cannot be.
 
+        ``left`` are ids of what the node had and has no more; ``present`` tells whether the entries
+        are of an inventory.
         WireError if it brought too many new ones already.
         """
         wanted = [
-            SubjectFacts(e.kind, e.key, node_id, e.index, e.name, e.parent, e.facts)
+            SubjectFacts(e.kind, e.key, node_id, e.index, e.name, e.parent, e.facts, present)
             for e in entries
         ]
         changed = [facts for facts in wanted if not self._unchanged(facts)]
@@ -127,14 +141,14 @@ class Registrar:
                 f"This node named more than {MAX_NEW_SUBJECTS} new subjects: no more are taken"
                 " until the hub is started again."
             )
-        if changed:
-            await self._wish(None, changed)
+        if changed or left:
+            await self._wish(None, changed, left)
         self._new_of_node[node_id] += new
         return {(e.kind, e.key): self._subjects[(e.kind, e.key)].id for e in entries}
 
     def _unchanged(self, facts: SubjectFacts) -> bool:
         known = self._subjects.get((facts.kind, facts.key))
-        if known is None:
+        if known is None or known.present != facts.present:
             return False
         parent = self._subjects.get(("gpu", facts.parent)) if facts.parent else None
         return known.digest == _digest(
@@ -142,10 +156,13 @@ class Registrar:
         )
 
     async def _wish(
-        self, node: NodeFacts | None, subjects: Sequence[SubjectFacts]
+        self,
+        node: NodeFacts | None,
+        subjects: Sequence[SubjectFacts],
+        left: Sequence[int] = (),
     ) -> NodeRecord | None:
         loop = asyncio.get_running_loop()
-        wish = _Wish(node, subjects, loop.create_future())
+        wish = _Wish(node, subjects, left, loop.create_future())
         self._wishes.append(wish)
         if self._task is None:
             self._task = loop.create_task(self._grant())
@@ -181,13 +198,30 @@ class Registrar:
         """In the writer thread. The caches change by whole entries, after the commit."""
         nodes = {wish.node.name: wish.node for wish in wishes if wish.node}
         subjects = {(s.kind, s.key): s for wish in wishes for s in wish.subjects}
+        left = {subject_id for wish in wishes for subject_id in wish.left}
         now_ms = time.time_ns() // 1_000_000
         with self._database.writing() as connection:
             node_records = registry.register_nodes(connection, list(nodes.values()), now_ms)
+            registry.leave(connection, left)
             subject_records = registry.register_subjects(
                 connection, list(subjects.values()), now_ms
             )
         for node_record in node_records:
             self._nodes[node_record.node.name] = node_record
+        for key, known in list(self._subjects.items()) if left else ():
+            if known.id in left:
+                self._subjects[key] = replace(known, present=False)
         for record in subject_records:
             self._subjects[(record.kind, record.key)] = _Known.of(record)
+
+
+def _inventories(records: Sequence[SubjectRecord]) -> dict[int, list[SubjectEntry]]:
+    """By node: what its newest inventory listed."""
+    keys = {record.id: record.key for record in records}
+    found: dict[int, list[SubjectEntry]] = {}
+    for r in records:
+        if r.present:
+            parent = "" if r.parent_id is None else keys.get(r.parent_id, "")
+            entry = SubjectEntry(r.id, r.kind, r.key, r.index, r.name, parent, r.facts)
+            found.setdefault(r.node_id, []).append(entry)
+    return found

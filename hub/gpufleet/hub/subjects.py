@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,9 @@ class Subjects:
         note: NoteEvent,
         now: Callable[[], int],
         mono: Callable[[], int],
+        changed: Callable[[Node, Iterable[int]], None],
     ) -> None:
+        """``changed`` is told of each inventory, with the slots that the node has no more."""
         self._fleet = fleet
         self._health = health
         self._memory = memory
@@ -37,6 +39,7 @@ class Subjects:
         self._note = note
         self._now = now
         self._mono = mono
+        self._changed = changed
         self._rebooted: set[str] = set()
         self._refused_at: dict[tuple[int, str, str], int] = {}
         """When (node id, kind, key) was last recorded as a refused claim."""
@@ -71,20 +74,14 @@ class Subjects:
             for entry in accepted
             if entry.kind == "gpu"
         ]
-        ids = await self._registrar.subjects(node.node_id, accepted)
-        before = set(node.slots)
-        self._fleet.set_inventory(
+        ids = await self._registrar.subjects(
+            node.node_id, accepted, left=self._left_by(node, accepted)
+        )
+        self._set(
             node,
             [replace(entry, subject_id=ids[(entry.kind, entry.key)]) for entry in accepted],
         )
-        for slot in before.difference(node.slots):
-            self._health.remove(slot)
-        for slot in node.slots:
-            subject = self._fleet.subjects[slot]
-            if subject is not None and subject.kind == "gpu":
-                interval = node.interval_ms
-                self._health.set_subject(slot, subject.key, subject.facts, interval_ms=interval)
-                self._memory.restore(slot, subject.subject_id)
+        node.inventoried = True
         if node.name in self._rebooted:
             self._rebooted.discard(node.name)
             self.note_resets(node, self._now())
@@ -101,16 +98,43 @@ class Subjects:
                 )
         return whole
 
+    def load(self, node: Node, entries: Sequence[SubjectEntry]) -> None:
+        """What the database says a node has: shown, silent, until its agent tells it anew."""
+        self._set(node, entries)
+
+    def _left_by(self, node: Node, entries: Sequence[SubjectEntry]) -> list[int]:
+        """Ids of what the node has now and these do not list."""
+        listed = {(entry.kind, entry.key) for entry in entries}
+        had = (self._fleet.subjects[slot] for slot in node.slots)
+        return [s.subject_id for s in had if s is not None and (s.kind, s.key) not in listed]
+
+    def _set(self, node: Node, entries: Sequence[SubjectEntry]) -> None:
+        """Make the live fleet and health know that a node has these, with their ids."""
+        before = set(node.slots)
+        self._fleet.set_inventory(node, entries)
+        for slot in before.difference(node.slots):
+            self._health.remove(slot)
+        for slot in node.slots:
+            subject = self._fleet.subjects[slot]
+            if subject is not None and subject.kind == "gpu":
+                interval = node.interval_ms
+                self._health.set_subject(slot, subject.key, subject.facts, interval_ms=interval)
+                self._memory.restore(slot, subject.subject_id)
+        self._changed(node, before.difference(node.slots))
+
     def _owner_before(self, node: Node, kind: str, key: str) -> str | None:
         """The other node that this subject is still kept for.
 
         After a start of the hub, for the node that the database names until its first inventory.
         """
-        if (kind, key) in self._fleet.slots:
-            return self._fleet.refused_claim(kind, key, node, self._mono())
-        owner = self._node_of(self._registrar.owner(kind, key))
-        if owner is None or owner is node or owner.own_slot is not None:
+        slot = self._fleet.slots.get((kind, key))
+        owner = self._fleet.owner.get(slot) if slot is not None else None
+        if slot is None:
+            owner = self._node_of(self._registrar.owner(kind, key))
+        if owner is None or owner is node:
             return None
+        if owner.inventoried:
+            return self._fleet.refused_claim(kind, key, node, self._mono())
         seen_ms = owner.last_receipt_ms
         return owner.name if seen_ms is not None and self._now() - seen_ms < CLAIM_MS else None
 
@@ -169,7 +193,7 @@ class Subjects:
                 unknown.append(SubjectEntry(0, kind, key, 0, "", "", {}))
             result.append(subject_id)
         if unknown:
-            ids = await self._registrar.subjects(node.node_id, unknown)
+            ids = await self._registrar.subjects(node.node_id, unknown, present=False)
             result = [
                 ids.get((kind, key), known) for (kind, key), known in zip(keys, result, strict=True)
             ]

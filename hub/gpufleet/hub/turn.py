@@ -9,12 +9,16 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TextIO
 
 from gpufleet.hub import ingest, xids
+from gpufleet.hub.alerts.alerting import Stored
+from gpufleet.hub.alerts.refill import refill
+from gpufleet.hub.alerts.rules_watch import RulesWatch
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.core import Core
 from gpufleet.hub.flush import Flusher
 from gpufleet.hub.readers import Readers
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.standby import HttpFront, StreamFront
+from gpufleet.hub.store.alerts import load_open_incidents, load_states
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.events import events_since
@@ -23,6 +27,7 @@ from gpufleet.hub.store.write import EventRow
 
 PULSE_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+RULES_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +46,7 @@ class Turn:
         http: HttpFront,
         streams: StreamFront,
         reader: Executor,
+        rules: RulesWatch,
     ) -> None:
         self._database = database
         self._version = version
@@ -49,6 +55,7 @@ class Turn:
         self._streams = streams
         self._writer = ThreadPoolExecutor(1, "writer")
         self._reader = reader
+        self._rules = rules
         self._core: Core | None = None
         self._flusher: Flusher
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,8 +81,13 @@ class Turn:
         loop = asyncio.get_running_loop()
         registrar = await loop.run_in_executor(writer, lambda: Registrar(database, writer))
         histories = await loop.run_in_executor(writer, _histories, database)
-        core = Core(registrar, self._journal, histories)
-        core.count_xids(await loop.run_in_executor(writer, _recent_xids, database, core.now()))
+        alerts = await loop.run_in_executor(writer, _alerts, database)
+        core = Core(registrar, self._journal, histories, self._rules.rules, alerts)
+        recent = await loop.run_in_executor(writer, _recent_xids, database, core.now())
+        core.count_xids(recent)
+        core.alerts.remember_xids(recent)
+        engine = core.alerts.engine
+        await loop.run_in_executor(writer, refill, engine, core.fleet, database, core.now())
         self._flusher = Flusher(core, database, writer)
         self._core = core
 
@@ -88,7 +100,16 @@ class Turn:
         self._tasks = [
             watch("pulse", _every(PULSE_SECONDS, self._core.pulse)),
             watch("flush", self._flusher.run()),
+            watch("rules", _every(RULES_SECONDS, self._look_at_rules)),
         ]
+        self._core.alerts.listen()
+
+    def _look_at_rules(self) -> None:
+        """Put an edited rules file in force, or say what is wrong with it."""
+        assert self._core is not None
+        rules = self._rules.look(self._core.now())
+        if rules is not None:
+            self._core.alerts.replace_rules(rules)
 
     async def end(self, *, flush: bool) -> bool:
         """Close both doors and wait for what is under way; False: not all could be written.
@@ -110,6 +131,11 @@ class Turn:
         return written
 
 
+def _alerts(database: Database) -> Stored:
+    with database.reading() as connection:
+        return Stored(load_states(connection), load_open_incidents(connection))
+
+
 def _histories(database: Database) -> dict[int, Mapping[str, Any]]:
     with database.reading() as connection:
         return load_histories(connection)
@@ -126,7 +152,7 @@ async def _flush_last(flusher: Flusher) -> bool:
         if await flusher.flush(everything=True):
             return True
         await asyncio.sleep(1)
-    _log.error("the last samples could not be written; the agents keep them and send them again")
+    _log.error("last samples could not be written, the agents send them again")
     return False
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, select, update
 
 from gpufleet.hub.store.dialect import batches, upsert
 from gpufleet.hub.store.tables import nodes, subjects
@@ -42,7 +42,8 @@ class NodeRecord:
 class SubjectFacts:
     """A subject as its node describes it; (kind, key) is its identity.
 
-    ``parent`` is the key of the GPU of a MIG device, or "".
+    ``parent`` is the key of the GPU of a MIG device, or "". ``present``: an inventory lists it; an
+    old record may name one that none lists any more.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class SubjectFacts:
     name: str = ""
     parent: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    present: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class SubjectRecord:
     facts: Mapping[str, Any]
     first_seen_ms: int
     last_seen_ms: int
+    present: bool
 
 
 def load_nodes(connection: Connection) -> list[NodeRecord]:
@@ -133,6 +136,12 @@ def register_subjects(
     return [found[subject.kind, subject.key] for subject in facts]
 
 
+def leave(connection: Connection, subject_ids: Iterable[int]) -> None:
+    """These are in no inventory any more; everything else known of them stays."""
+    for some in batches(sorted(subject_ids)):
+        connection.execute(update(subjects).where(subjects.c.id.in_(some)).values(present=False))
+
+
 def _register(
     connection: Connection,
     facts: Sequence[SubjectFacts],
@@ -150,6 +159,7 @@ def _register(
             "facts": dict(subject.facts),
             "first_seen_ms": now_ms,
             "last_seen_ms": now_ms,
+            "present": subject.present,
         }
         for subject in facts
     }
@@ -209,4 +219,5 @@ def _subject(row: Row[Any]) -> SubjectRecord:
         facts=row.facts,
         first_seen_ms=row.first_seen_ms,
         last_seen_ms=row.last_seen_ms,
+        present=row.present,
     )

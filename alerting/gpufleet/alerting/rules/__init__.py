@@ -1,0 +1,1 @@
+"""Alert rules: the file, its expressions, and how they are evaluated over a fleet."""
