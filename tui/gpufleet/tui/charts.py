@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from gpufleet.tui.canvas import Canvas, Style
 from gpufleet.tui.theme import Ramp, Theme, shade
@@ -63,17 +64,34 @@ _bars: dict[tuple[int, int, int, int], tuple[list[str], list[Style], Theme, Ramp
 def sparkline(values: Columns, width: int, ramp: Ramp, theme: Theme) -> Canvas:
     """The last ``width`` values, one a cell, the newest at the right."""
     canvas = Canvas(width, 1)
-    shown = values[-width:] if width > 0 else ()
-    signs = _SPARKS if theme.unicode else _ASCII_SPARKS
-    found, styles = [], []
-    for value in shown:
-        if value is None:
-            found.append(" ")
-        else:
-            found.append(signs[min(max(int(value * 7), 0), 6)])
-        styles.append(shade(ramp, value))
-    canvas.put_cells(width - len(found), 0, found, styles)
+    put_sparkline(canvas, 0, 0, width, values, ramp, theme)
     return canvas
+
+
+def put_sparkline(
+    canvas: Canvas, x: int, y: int, width: int, values: Columns, ramp: Ramp, theme: Theme
+) -> None:
+    """Draws a sparkline where it belongs."""
+    signs = _SPARKS if theme.unicode else _ASCII_SPARKS
+    looks = _spark_looks(signs, ramp)
+    shown = values[-width:] if width > 0 else ()
+    last = len(looks) - 1
+    found = [
+        _NO_SPARK if value is None else looks[min(max(int(value * last), 0), last)]
+        for value in shown
+    ]
+    start = x + width - len(found)
+    canvas.put_cells(start, y, [sign for sign, _ in found], [style for _, style in found])
+
+
+_NO_SPARK = (" ", Style())
+_LOOKS = 56
+"""So many looks a sparkline has: every sign in every colour that goes with it."""
+
+
+@lru_cache(32)
+def _spark_looks(signs: str, ramp: Ramp) -> list[tuple[str, Style]]:
+    return [(signs[i * len(signs) // _LOOKS], shade(ramp, i / _LOOKS)) for i in range(_LOOKS)]
 
 
 def area(
@@ -93,11 +111,22 @@ def area(
     columns, dots = 2 * width, 4 * height
     levels = _levels(values, columns, dots)
     peaks = _levels(highs, columns, dots) if highs else levels
+    for line, row in enumerate(_area_rows(levels, peaks, height, theme.unicode)):
+        style = shade(ramp, ((height - 1 - line) * 4 + 2) / dots)
+        canvas.put_cells(0, line, row, style)
+    return canvas
+
+
+@lru_cache(64)
+def _area_rows(
+    levels: tuple[int, ...], peaks: tuple[int, ...], height: int, unicode: bool
+) -> list[list[str]]:
+    """The signs of an area. Most charts are the same in the next frame."""
+    rows = []
     for line in range(height):
         below = (height - 1 - line) * 4
-        style = shade(ramp, (below + 2) / dots)
         row = []
-        for x in range(0, columns, 2):
+        for x in range(0, len(levels), 2):
             left, right = levels[x] - below, levels[x + 1] - below
             bits = _LEFT[min(max(left, 0), 4)] | _RIGHT[min(max(right, 0), 4)]
             left, right = peaks[x] - below, peaks[x + 1] - below
@@ -105,14 +134,14 @@ def area(
                 bits |= _LEFT_DOT[left]
             if 0 < right <= 4:
                 bits |= _RIGHT_DOT[right]
-            row.append(_BRAILLE_CELLS[bits] if theme.unicode else _ASCII_AREA[bits.bit_count()])
-        canvas.put_cells(0, line, row, style)
-    return canvas
+            row.append(_BRAILLE_CELLS[bits] if unicode else _ASCII_AREA[bits.bit_count()])
+        rows.append(row)
+    return rows
 
 
-def _levels(values: Columns, columns: int, dots: int) -> list[int]:
+def _levels(values: Columns, columns: int, dots: int) -> tuple[int, ...]:
     shown = values[-columns:] if columns else ()
-    return [0] * (columns - len(shown)) + [_dots(value, dots) for value in shown]
+    return (*[0] * (columns - len(shown)), *[_dots(value, dots) for value in shown])
 
 
 def _dots(value: float | None, dots: int) -> int:

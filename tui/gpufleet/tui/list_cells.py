@@ -199,7 +199,7 @@ def health(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) ->
 def spark(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
     key = line.key.partition("@")[0]
     values = look.sparks.get(key, ())
-    canvas.blit(charts.sparkline(values, room, look.theme.load, look.theme), x, y)
+    charts.put_sparkline(canvas, x, y, room, values, look.theme.load, look.theme)
 
 
 def gpus(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
