@@ -26,6 +26,7 @@ from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.streams import AgentStream
 from gpufleet.hub.subjects import Subjects
+from gpufleet.hub.trend import LoadTrend
 from gpufleet.hub.usage import Reading, UsageMeter
 from gpufleet.hub.views import ProcessView, Snapshot
 from gpufleet.hub.xids import XidCounts
@@ -80,6 +81,7 @@ class Core:
         self.xids = XidCounts()
         self.judge = Judge(self.fleet, self.health, self.memory, self.event)
         self.usage = UsageMeter(self.now())
+        self.trend = LoadTrend()
         self.registrar = registrar
         self.subjects = Subjects(
             self.fleet,
@@ -379,6 +381,7 @@ class Core:
         self.judge.look(self.mono(), self.now())
         self.alerts.look()
         self.measure_room()
+        self.trend.note(self.now(), self.fleet.fresh(_UTILIZATION))
         before = self.fleet.version
         self.fleet.publish()
         if self.fleet.version != before:

@@ -389,6 +389,10 @@ class Fleet:
                 self.values[self.rows[_SKEW], node.own_slot] = node.skew_ms / 1000
         return came, went
 
+    def fresh(self, metric_id: int) -> NDArray[np.float64]:
+        """A metric's newest values by slot, NaN where absent or stale."""
+        return np.where(self.stale, np.nan, self.values[self.rows[metric_id]])
+
     def publish(self) -> None:
         """Make the present state the next version, if anything changed."""
         if self.dirty:

@@ -21,6 +21,7 @@ from gpufleet.hub.store.export import Plan, Resolution, plan_export
 from gpufleet.hub.store.groups import By, Groups, Top, query_groups, query_top
 from gpufleet.hub.store.history import History, Request, query_history
 from gpufleet.hub.store.usage import Usage, UsageBy, query_usage
+from gpufleet.hub.trend import Trend
 from gpufleet.hub.views import Snapshot
 from gpufleet.proto.catalog import BY_NAME, Metric
 
@@ -48,6 +49,10 @@ class Readers:
     def snapshot(self) -> Snapshot:
         """The newest version of the fleet."""
         return self._core.snapshot()
+
+    def trend(self) -> Trend:
+        """The recent load of every GPU."""
+        return self._core.trend.view
 
     async def wait_change(self, version: int) -> int:
         """The newest version, once it is another; HubClosing when the hub stops."""

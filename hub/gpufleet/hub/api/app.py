@@ -16,6 +16,7 @@ from gpufleet.hub.api import (
     history_routes,
     metrics_routes,
     mission_routes,
+    now_routes,
     probe_routes,
     problem,
     stream,
@@ -64,6 +65,7 @@ def create_app(
     guarded = [*dependencies, Depends(known_parameters)]
     for part in (
         fleet_routes,
+        now_routes,
         history_routes,
         top_routes,
         usage_routes,

@@ -18,6 +18,7 @@ from gpufleet.hub.api.documents import (
 )
 from gpufleet.hub.api.gpu_list import GpuQuery, page, plan
 from gpufleet.hub.api.natural import natural_key
+from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.api.totals import fleet_document
@@ -76,15 +77,22 @@ async def gpus(
     fields: parameters.FieldNames = "",
     limit: parameters.Limit = parameters.DEFAULT_LIMIT,
     cursor: parameters.Cursor = "",
+    offset: parameters.Offset = 0,
 ) -> Response:
     """GPUs that pass a filter, in order, with the fields that are asked for.
 
-    Values of a GPU that is not heard from are null and `stale` is true.
+    Values of a GPU that is not heard from are null and `stale` is true. A page goes on by `cursor`,
+    which keeps its place while the list changes, or shows a part of the order now by `offset`.
     """
+    if cursor and offset:
+        detail = "A page goes on by cursor or by offset, not by both."
+        raise Problem(400, detail, parameter="offset")
     query = GpuQuery(filter, sort, fields)
     asked = plan(query)
     return await desk.shared(
-        request, ("gpus", query, limit, cursor), lambda table: page(table, asked, limit, cursor)
+        request,
+        ("gpus", query, limit, cursor, offset),
+        lambda table: page(table, asked, limit, cursor, offset),
     )
 
 

@@ -211,6 +211,74 @@ class GpuPage(Document):
     gpus: list[GpuRow]  # type: ignore[valid-type]
 
 
+class Names(Document):
+    """How many different ones there are, and the first of them."""
+
+    total: int
+    names: list[str]
+
+
+class GroupRow(Document):
+    """A group of GPUs now. ``free``: heard from and without a process. ``load``: recent means."""
+
+    group: str | None
+    gpus: int
+    free: int
+    stale: int
+    nodes_up: int
+    health: Level | None
+    by_health: HealthCounts
+    processes: int
+    process_memory_bytes: int | None
+    nodes: Names
+    models: Names
+    users: Names
+    programs: Names
+    jobs: Names
+    utilization_ratio: Spread
+    memory_used_ratio: Spread
+    temperature_celsius: Spread
+    memory_temperature_celsius: Spread
+    fan_speed_ratio: Spread
+    memory_used_bytes: Sum
+    memory_total_bytes: Sum
+    power_watts: Sum
+    power_limit_watts: Sum
+    load: list[Number | None] | None
+
+
+class GroupPage(Document):
+    """Groups in order. ``total`` counts all of them; steps of ``load`` end at ``load_end``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GROUPS))
+    time: Time
+    version: int
+    by: str
+    total: int
+    load_end: Time | None
+    load_step_seconds: Number
+    groups: list[GroupRow]
+
+
+class Sparkline(Document):
+    """One GPU's values, the newest last; null: absent."""
+
+    uuid: str
+    values: list[Number | None]
+
+
+class Sparklines(Document):
+    """The recent past of a metric, GPU by GPU in the order of the list."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.SPARKLINES))
+    time: Time
+    version: int
+    metric: str
+    end: Time | None
+    step_seconds: Number
+    sparklines: list[Sparkline]
+
+
 class Health(Document):
     """The verdict on a GPU with every reason as a sentence."""
 

@@ -12,6 +12,7 @@ from gpufleet.hub.store.export import Plan, Resolution
 from gpufleet.hub.store.groups import By, Groups, Top
 from gpufleet.hub.store.history import History, Request
 from gpufleet.hub.store.usage import Usage, UsageBy
+from gpufleet.hub.trend import Trend
 from gpufleet.hub.views import Snapshot
 from gpufleet.proto.catalog import Metric
 
@@ -37,6 +38,9 @@ class HubState(Protocol):
 
     def snapshot(self) -> Snapshot:
         """The newest version of the fleet: the same object until the next version."""
+
+    def trend(self) -> Trend:
+        """The recent load of every GPU: the same object until the next step."""
 
     async def wait_change(self, version: int) -> int:
         """The newest version, once it is another than ``version``.

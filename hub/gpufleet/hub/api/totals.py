@@ -12,14 +12,14 @@ from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.api.values import Floats, json_value
 from gpufleet.proto.catalog import BY_NAME, Metric, SubjectKind
 
-_SPREAD = (
+SPREADS = (
     "utilization_ratio",
     "memory_used_ratio",
     "temperature_celsius",
     "memory_temperature_celsius",
     "fan_speed_ratio",
 )
-_SUMS = ("memory_used_bytes", "memory_total_bytes", "power_watts", "power_limit_watts")
+SUMS = ("memory_used_bytes", "memory_total_bytes", "power_watts", "power_limit_watts")
 
 
 def fleet_document(table: Table) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def fleet_document(table: Table) -> dict[str, Any]:
         "mig_devices": len(table.group(SubjectKind.MIG).subjects),
         "users": len(users),
         "processes": int(np.nansum(process_counts)) if len(process_counts) else 0,
-        **{name: _spread(BY_NAME[name], table.numbers(name)) for name in _SPREAD},
-        **{name: _sum(BY_NAME[name], table.numbers(name)) for name in _SUMS},
+        **{name: _spread(BY_NAME[name], table.numbers(name)) for name in SPREADS},
+        **{name: _sum(BY_NAME[name], table.numbers(name)) for name in SUMS},
     }
 
 
@@ -58,15 +58,15 @@ def _spread(metric: Metric, column: Floats) -> dict[str, Any]:
         return {"gpus": 0, "mean": None, "min": None, "max": None}
     return {
         "gpus": len(values),
-        "mean": _rounded_mean(metric, values),
+        "mean": rounded_mean(metric, float(values.mean())),
         "min": json_value(metric, float(values.min())),
         "max": json_value(metric, float(values.max())),
     }
 
 
-def _rounded_mean(metric: Metric, values: Floats) -> float:
-    """A mean to a tenth of the metric's resolution."""
-    return round(float(values.mean()), len(str(metric.divisor)))
+def rounded_mean(metric: Metric, mean: float) -> float | None:
+    """A mean to a tenth of the metric's resolution; ``None`` for NaN."""
+    return round(mean, len(str(metric.divisor))) if np.isfinite(mean) else None
 
 
 def _sum(metric: Metric, column: Floats) -> dict[str, Any]:
