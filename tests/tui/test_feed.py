@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from gpufleet.client.request import HubError
+from gpufleet.client.address import Query
+from gpufleet.client.errors import HubError, Refused
+from gpufleet.client.hub import Hub
 from gpufleet.tui import asking
 from gpufleet.tui.asking import Wants
 from gpufleet.tui.board import Board
-from gpufleet.tui.calls import Query, Refused, RestHub
 from gpufleet.tui.detail_asker import DetailAsker
 from gpufleet.tui.feed import Feed
 from gpufleet.tui.list_asker import ListAsker
 from gpufleet.tui.side_asker import SideAsker
 from gpufleet.tui.state import Acknowledge, Silence
-from support.processes import free_port
 from support.tui_hub import TuiHub, calm
 from support.tui_rows import NOW_MS, fleet, row, rows
 
@@ -42,7 +42,7 @@ class Scripted:
         self.asked.append(("closed", {}))
 
     def _answer(self, path: str) -> Any:
-        found = self.answers.get(path, Refused(f"There is nothing at {path}."))
+        found = self.answers.get(path, Refused(404, f"There is nothing at {path}."))
         if isinstance(found, Exception):
             raise found
         return found
@@ -127,7 +127,7 @@ def test_a_hub_that_does_not_answer_keeps_the_last_rows_and_their_time() -> None
 
 def test_a_filter_that_the_hub_refuses_is_told_as_such() -> None:
     hub, of = Scripted(answers(3)), board()
-    hub.answers["/api/v1/gpus"] = Refused("Filter, character 1: no.")
+    hub.answers["/api/v1/gpus"] = Refused(400, "Filter, character 1: no.")
     of.want(Wants(filter="x"))
     asker = lister(hub, of)
     asker.step()
@@ -221,7 +221,7 @@ def test_a_hub_without_alerts_is_no_trouble() -> None:
 
 def test_rest_of_a_real_hub_is_read_over_one_connection() -> None:
     with TuiHub(calm(8)) as hub:
-        rest = RestHub(hub.url)
+        rest = Hub(hub.url)
         found, total = asking.rows(rest, "node=node-1 & util>1", ("uuid", "node"), 3)
         assert (len(found), total) == (3, 8)
         only = asking.rows_of(rest, ["GPU-node-1-7", "GPU-gone"], ("uuid", "index"))
@@ -236,35 +236,18 @@ def test_rest_of_a_real_hub_is_read_over_one_connection() -> None:
         rest.close()
 
 
-@pytest.mark.parametrize("address", ["ftp://hub", "http://", "nonsense://x", "http://[::1"])
-def test_an_address_that_is_none_is_said(address: str) -> None:
-    with pytest.raises(HubError, match="address"):
-        RestHub(address)
-
-
-def test_nobody_answering_is_one_sentence() -> None:
-    with pytest.raises(HubError, match=r"^The hub at .* does not answer: .*\.$"):
-        RestHub(f"127.0.0.1:{free_port()}").get("/api/v1/fleet")
-
-
 def test_the_threads_bring_news_and_end_with_their_context() -> None:
     news = threading.Event()
     of = Board(news.set)
     before = threading.active_count()
     with TuiHub(calm(2)) as hub:
-        with Feed(lambda: RestHub(hub.url), of, 0.2):
+        with Feed(lambda: Hub(hub.url), of, 0.2):
             assert news.wait(10)
         for thread in threading.enumerate():
             if thread.name.startswith("asks for"):
                 thread.join(10)
     assert threading.active_count() <= before + 1
     assert of.known().rows or of.known().alerts_trouble
-
-
-def test_texts_are_quoted_as_the_filter_language_wants() -> None:
-    assert asking.quoted("GPU-1.2/3") == "GPU-1.2/3"
-    assert asking.quoted('a "b" \\c') == '"a \\"b\\" \\\\c"'
-    assert asking.quoted("") == '""'
 
 
 def test_alerts_of_the_hub_become_alerts_of_the_view() -> None:

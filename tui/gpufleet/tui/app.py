@@ -11,9 +11,8 @@ from pathlib import Path
 from gpufleet.client.filter import FilterError, parse
 from gpufleet.tui import chart_pane, columns, preferences, reducer, screen, theme
 from gpufleet.tui.alerts_view import ordered
-from gpufleet.tui.asking import WHOLE_GPUS, Wants
+from gpufleet.tui.asking import WHOLE_GPUS, Hub, Wants
 from gpufleet.tui.board import Board, Known
-from gpufleet.tui.calls import Hub
 from gpufleet.tui.events import Button, Event, Key, Mouse, Resize
 from gpufleet.tui.feed import Feed, now_ms
 from gpufleet.tui.lines import grouping

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
+from gpufleet.client.address import Query, path_part
+from gpufleet.client.query import only
 from gpufleet.tui import columns
-from gpufleet.tui.calls import Hub
 from gpufleet.tui.lines import Row
 from gpufleet.tui.picture import Alert, Past, Point
 from gpufleet.tui.state import Metric
@@ -21,9 +22,21 @@ SPARSE_FIELDS = (
     "process_count",
 )  # fmt: skip
 """Of more GPUs these are asked for now and then; the rest only for those that are seen."""
-MOST_ROWS = 10_000
 UUIDS_A_QUESTION = 36
 """So many fit into one filter."""
+
+
+class Hub(Protocol):
+    """Who answers: ``gpufleet.client.hub.Hub``. HubError is the only thing that goes wrong."""
+
+    def get(self, path: str, query: Query | None = None) -> Any:
+        """The document at a path."""
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The answer to an order."""
+
+    def close(self) -> None:
+        """Lets the connection go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +85,9 @@ def rows_of(hub: Hub, uuids: Sequence[str], fields: Sequence[str]) -> dict[str, 
     found: dict[str, Row] = {}
     for start in range(0, len(uuids), UUIDS_A_QUESTION):
         part = uuids[start : start + UUIDS_A_QUESTION]
-        asked = " or ".join("uuid=" + quoted(uuid) for uuid in part)
-        some, _ = rows(hub, asked, fields, len(part))
+        some, _ = rows(hub, only(*part), fields, len(part))
         found.update((str(row["uuid"]), row) for row in some)
     return found
-
-
-def quoted(text: str) -> str:
-    """A text as the filter language takes it, whatever is in it."""
-    if text and all(char.isalnum() or char in "-_./:" for char in text):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def milliseconds(moment: str) -> int:
@@ -240,13 +245,6 @@ def fleet_past(
                 values = list(zip(times, series[column], strict=True))
                 found[name] = spread(values, int(document["step_seconds"] * 1000), every_ms)
     return found
-
-
-def path_part(text: str) -> str:
-    """A name as a part of a path."""
-    from urllib.parse import quote
-
-    return quote(text, safe="")
 
 
 def alerts(document: Mapping[str, Any]) -> list[Alert]:

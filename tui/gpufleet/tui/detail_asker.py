@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gpufleet.client.request import HubError
+from gpufleet.client.address import path_part
+from gpufleet.client.errors import HubError
 from gpufleet.tui import asking
-from gpufleet.tui.asking import Wants
+from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.board import TROUBLE_SECONDS, Board
-from gpufleet.tui.calls import Hub
 
 DETAIL_SECONDS = 1.0
 EVENTS_SECONDS = 10.0
@@ -39,7 +39,7 @@ class DetailAsker:
         moved = self._done is None or not self._same(wants)
         try:
             news: dict[str, Any] = {"gpu_trouble": ""}
-            news["gpu"] = self.hub.get(f"/api/v1/gpus/{asking.path_part(uuid)}")
+            news["gpu"] = self.hub.get(f"/api/v1/gpus/{path_part(uuid)}")
             if moved or now >= self._past_due:
                 end = self.now_ms() if wants.live else wants.end_ms
                 start = end - (wants.end_ms - wants.start_ms)
@@ -48,7 +48,7 @@ class DetailAsker:
                 self._past_due = now + max(2.0, a_column, 20 * (time.monotonic() - now))
                 self._done = (uuid, wants.end_ms - wants.start_ms, 0 if wants.live else end)
             if moved or now >= self._events_due:
-                path = f"/api/v1/gpus/{asking.path_part(uuid)}/events"
+                path = f"/api/v1/gpus/{path_part(uuid)}/events"
                 news["events"] = self.hub.get(path, {"limit": "20"})["events"]
                 self._events_due = now + EVENTS_SECONDS
             self.board.learn(**news)

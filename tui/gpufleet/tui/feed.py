@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from gpufleet.tui.asking import Hub
 from gpufleet.tui.board import TROUBLE_SECONDS, Board
-from gpufleet.tui.calls import Hub
 from gpufleet.tui.detail_asker import DetailAsker
 from gpufleet.tui.list_asker import ListAsker
 from gpufleet.tui.side_asker import SideAsker

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpufleet.client.request import HubError
+from gpufleet.client.errors import HubError, Refused
+from gpufleet.client.query import MOST_ROWS
 from gpufleet.tui import asking
-from gpufleet.tui.asking import Wants
+from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.board import TROUBLE_SECONDS, Board
-from gpufleet.tui.calls import Hub, Refused
 
 SPARSE_SECONDS = 5.0
 COST_SHARE = 0.05
@@ -54,13 +54,13 @@ class ListAsker:
         total = int((fleet.get("gpus") or {}).get("total") or 0)
         whole = asking.all_fields(wants)
         if total <= asking.WHOLE_GPUS:
-            rows, _ = asking.rows(self.hub, wants.filter, whole, asking.MOST_ROWS)
+            rows, _ = asking.rows(self.hub, wants.filter, whole, MOST_ROWS)
             self._asked = asked
             return {"rows": rows, "fresh": {}}
         news: dict[str, Any] = {}
         if asked != self._asked or began >= self._sparse_due:
             fields = asking.sparse_fields(wants)
-            rows, _ = asking.rows(self.hub, wants.filter, fields, asking.MOST_ROWS)
+            rows, _ = asking.rows(self.hub, wants.filter, fields, MOST_ROWS)
             cost = time.monotonic() - began
             self._sparse_due = began + max(SPARSE_SECONDS, self.interval, cost / COST_SHARE)
             self._asked = asked

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from gpufleet.client.query import MOST_ROWS
 from gpufleet.tui import alerts_view, asking, column_layout, feed, fleet_view, header, screen, theme
-from gpufleet.tui.asking import Wants
-from gpufleet.tui.calls import Hub
+from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.lines import Line
 from gpufleet.tui.list_cells import Look
@@ -40,7 +40,7 @@ def take(hub: Hub, ui: Ui) -> Picture:
     """Asks for all that the picture needs, once."""
     wants = Wants(filter=ui.filter, users=ui.view is View.USERS, more=_label(ui))
     fleet = hub.get("/api/v1/fleet")
-    rows, _ = asking.rows(hub, ui.filter, asking.all_fields(wants), asking.MOST_ROWS)
+    rows, _ = asking.rows(hub, ui.filter, asking.all_fields(wants), MOST_ROWS)
     now = feed.now_ms()
     sparks = Sparks()
     if rows and len(rows) <= SPARKED and ui.view is View.FLEET:

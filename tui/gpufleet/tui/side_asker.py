@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gpufleet.client.address import path_part
+from gpufleet.client.errors import HubError, Refused
 from gpufleet.client.fields import Fields
-from gpufleet.client.request import HubError
 from gpufleet.tui import asking
-from gpufleet.tui.asking import Wants
+from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.board import Board
-from gpufleet.tui.calls import Hub, Refused
 from gpufleet.tui.state import Acknowledge, Effect, Silence
 
 ALERTS_SECONDS = 5.0
@@ -63,7 +63,7 @@ class SideAsker:
     def _carry(self, order: Effect) -> str:
         try:
             if isinstance(order, Acknowledge):
-                path = f"/api/v1/incidents/{asking.path_part(order.incident)}/ack"
+                path = f"/api/v1/incidents/{path_part(order.incident)}/ack"
                 self.hub.post(path, {"comment": order.comment})
                 return "Acknowledged: its notices are not repeated."
             if isinstance(order, Silence):

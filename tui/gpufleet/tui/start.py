@@ -7,9 +7,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gpufleet.client.request import USUAL_HUB, HubError
+from gpufleet.client.address import USUAL_HUB
+from gpufleet.client.errors import HubError
+from gpufleet.client.hub import Hub
 from gpufleet.tui import columns, lines, preferences
-from gpufleet.tui.calls import RestHub
 from gpufleet.tui.lines import Order
 from gpufleet.tui.state import Ui, View
 
@@ -34,17 +35,16 @@ def show(flags: Flags, environ: Mapping[str, str]) -> int:
     """Full screen on a terminal, else one text. HubError says why nothing can be shown."""
     from gpufleet.tui import once, terminal
 
-    hub = flags.hub or USUAL_HUB
+    hub = Hub(flags.hub or USUAL_HUB)  # a wrong address is said before the screen is taken
     unicode = terminal.speaks_unicode() and not flags.ascii
-    RestHub(hub).close()  # a wrong address is said before the screen is taken
     kept = {} if flags.once else preferences.load(preferences.path(environ))
     ui = choices(flags, preferences.applied(Ui(), kept))
     if not flags.once and sys.stdout.isatty() and sys.stdin.isatty():
         from gpufleet.tui import app
 
         settings = app.Settings(
-            hub=hub.removeprefix("http://"),
-            make=lambda: RestHub(hub),
+            hub=hub.url.removeprefix("http://"),
+            make=hub.another,
             ui=ui,
             interval=flags.interval,
             unicode=unicode,
@@ -57,7 +57,7 @@ def show(flags: Flags, environ: Mapping[str, str]) -> int:
         except terminal.NoScreen as reason:
             sys.stderr.write(f"gpufleet tui: {reason} Here is one picture as text.\n")
     width = shutil.get_terminal_size((120, 40)).columns
-    text = once.text(RestHub(hub), ui, width, unicode)
+    text = once.text(hub, ui, width, unicode)
     sys.stdout.write(text if unicode else text.encode("ascii", "replace").decode())
     return 0
 
