@@ -11,7 +11,7 @@ import pytest
 from gpufleet.client.address import Query
 from gpufleet.client.errors import HubError, Refused
 from gpufleet.client.hub import Hub
-from gpufleet.tui import asking
+from gpufleet.tui import asking, group_rows
 from gpufleet.tui.asking import Wants
 from gpufleet.tui.board import Board
 from gpufleet.tui.detail_asker import DetailAsker
@@ -92,6 +92,34 @@ def test_a_large_fleet_is_asked_for_sparsely_and_only_what_is_seen_is_fresh() ->
     assert "clock_sm_hertz" in fresh["fields"]
 
 
+def test_folded_nodes_that_are_seen_are_summed_up_by_the_hub() -> None:
+    hub, of = Scripted(answers(1000)), board()
+    spread = {"gpus": 8, "mean": 0.5, "min": 0.1, "max": 61}
+    total = {"gpus": 8, "sum": 640}
+    group = {
+        "group": "node 7", "gpus": 8, "stale": 1, "processes": 5,
+        "by_health": {"healthy": 6, "caution": 1, "warning": 0, "critical": 0, "unknown": 1},
+        **dict.fromkeys(("utilization_ratio", "temperature_celsius", "fan_speed_ratio"), spread),
+        **dict.fromkeys(("memory_used_bytes", "memory_total_bytes", "power_watts",
+                         "power_limit_watts"), total),
+    }  # fmt: skip
+    hub.answers["/api/v1/groups"] = {"groups": [group]}
+    asker = lister(hub, of)
+    wants = Wants(filter="temp>1", folded=("node 7", "node-8"))
+    of.want(wants)
+    asker.step()
+    (query,) = hub.queries("/api/v1/groups")
+    assert query["filter"] == '(temp>1) and (node="node 7" or node=node-8)'
+    row_of = of.known().fresh["node:node 7"]
+    assert (row_of["health"], row_of["levels"], row_of["temperature_celsius"]) == (
+        1,
+        (6, 1, 0, 0),
+        61,
+    )
+    assert (row_of["memory_used_ratio"], row_of["stale"], row_of["count"]) == (1.0, False, 8)
+    assert not asker.hurry(wants)  # though nobody told of node-8
+
+
 def test_another_filter_is_reason_to_hurry_and_is_asked_for_at_once() -> None:
     hub, of = Scripted(answers(1000)), board()
     asker = lister(hub, of)
@@ -103,6 +131,15 @@ def test_another_filter_is_reason_to_hurry_and_is_asked_for_at_once() -> None:
     asker.step()
     assert hub.queries("/api/v1/gpus")[-1]["filter"] == "temp>85"
     assert not asker.hurry(wants)
+
+
+def test_many_nodes_are_asked_for_in_several_filters() -> None:
+    nodes = [f"node-{'x' * 50}-{i}" for i in range(120)]
+    found = group_rows.filters("temp>1", nodes)
+    assert len(found) > 3
+    assert all(len(text) < 2000 for text in found)
+    assert sum(text.count("node=") for text in found) == 120
+    assert group_rows.filters("", []) == []
 
 
 def test_a_gpu_that_scrolls_into_sight_is_reason_to_hurry() -> None:

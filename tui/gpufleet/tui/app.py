@@ -161,9 +161,11 @@ class Program:
         now = now_ms()
         if known.list_version != self._seen_list:
             self._seen_list = known.list_version
-            rows = known.rows if len(known.rows) <= WHOLE_GPUS else known.fresh.values()
-            for row in rows:
-                self._sparks.add(str(row["uuid"]), now, row.get("utilization_ratio"))
+            if len(known.rows) <= WHOLE_GPUS:
+                for row in known.rows:
+                    self._sparks.add(str(row["uuid"]), now, row.get("utilization_ratio"))
+            for key, row in known.fresh.items():
+                self._sparks.add(key, now, row.get("utilization_ratio"))
             fleet = known.fleet or {}
             load = (fleet.get("utilization_ratio") or {}).get("mean")
             power = (fleet.get("power_watts") or {}).get("sum")
@@ -246,6 +248,7 @@ class Program:
         missing = tuple(u for u in visible if self._sparks.wants(u, picture.now_ms))
         folded = [line for line in frame.visible if line.key.startswith("node:")]
         nodes = tuple(line.title for line in folded if self._sparks.wants(line.key, picture.now_ms))
+        large = len(picture.rows) > WHOLE_GPUS
         detail = ui.detail.uuid if ui.view is View.DETAIL else ""
         start, end = chart_pane.span_of(picture, ui.detail)
         return Wants(
@@ -255,6 +258,7 @@ class Program:
             visible=visible,
             histories=missing if ui.view in (View.FLEET, View.USERS) else (),
             nodes=nodes if ui.view is View.FLEET else (),
+            folded=tuple(line.title for line in folded) if large else (),
             spark_start_ms=(picture.now_ms // 60_000 - 6) * 60_000,
             detail=detail,
             start_ms=0 if ui.detail.end_ms is None else start,

@@ -49,6 +49,8 @@ class Wants:
     """Fields that lines are grouped or sorted by."""
     visible: tuple[str, ...] = ()
     """UUIDs of the GPUs that are seen."""
+    folded: tuple[str, ...] = ()
+    """Nodes of a large fleet whose line is seen."""
     histories: tuple[str, ...] = ()
     """Those of them whose recent load is not known."""
     nodes: tuple[str, ...] = ()

@@ -142,9 +142,8 @@ def _lines(
     wanted = ui.search.casefold()
     for i, line in enumerate(visible):
         y = area.y + i
-        newer = picture.fresh.get(str(line.row.get("uuid"))) if picture.fresh else None
-        if newer is not None:
-            line = replace(line, row=newer)
+        if picture.fresh:
+            line = _fresh(line, picture)
         for column in placed:
             column.column.draw(canvas, area.x + column.x, y, column.width, line, look)
         if wanted and wanted in lines.words_of(line):
@@ -154,6 +153,13 @@ def _lines(
             _select(canvas, y, area, theme)
         zones.append(Zone(area.x, y, area.width, 1, f"line:{cursor.top + i}"))
     return zones
+
+
+def _fresh(line: Line, picture: Picture) -> Line:
+    """The line with newer values, where there are any."""
+    key = line.key if line.group else str(line.row.get("uuid"))
+    newer = picture.fresh.get(key)
+    return line if newer is None else replace(line, row={**line.row, **newer})
 
 
 def place_width(line: Line) -> int:

@@ -9,11 +9,12 @@ from typing import Any
 
 from gpufleet.client.errors import HubError, Refused
 from gpufleet.client.query import MOST_ROWS
-from gpufleet.tui import asking
+from gpufleet.tui import asking, group_rows
 from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.board import TROUBLE_SECONDS, Board
 
-SPARSE_SECONDS = 5.0
+SPARSE_SECONDS = 15.0
+"""All GPUs of a large fleet are asked for no more often: for its order and its searches."""
 COST_SHARE = 0.05
 """At most this share of the time goes into asking for all rows of a large fleet."""
 
@@ -27,6 +28,7 @@ class ListAsker:
     interval: float
     now_ms: Callable[[], int]
     _sparse_due: float = 0.0
+    _seen: frozenset[str] = frozenset()
     _asked: tuple[str, bool, tuple[str, ...]] | None = None
 
     def step(self) -> float:
@@ -65,13 +67,15 @@ class ListAsker:
             self._sparse_due = began + max(SPARSE_SECONDS, self.interval, cost / COST_SHARE)
             self._asked = asked
             news["rows"] = rows
-        news["fresh"] = asking.rows_of(self.hub, wants.visible, whole) if wants.visible else {}
-        return news
+        self._seen = frozenset((*wants.visible, *wants.folded))
+        fresh = asking.rows_of(self.hub, wants.visible, whole)
+        fresh |= group_rows.node_rows(self.hub, wants.filter, wants.folded)
+        return {**news, "fresh": fresh}
 
     def hurry(self, wants: Wants) -> bool:
         """Whether another filter is wanted than was asked for, or rows that are not there."""
         if (wants.filter, wants.users, wants.more) != self._asked:
             return True
-        known = self.board.known()
-        sparse = len(known.rows) > asking.WHOLE_GPUS or bool(known.fresh)
-        return sparse and any(uuid not in known.fresh for uuid in wants.visible)
+        if len(self.board.known().rows) <= asking.WHOLE_GPUS:
+            return False
+        return not self._seen.issuperset((*wants.visible, *wants.folded))
