@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import Depends, HTTPException
 
-from gpufleet.hub.api import examples, schemas
+from gpufleet.hub.api import alert_examples, alert_schemas, examples, schemas
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.api.docs_routes import CONTENT_SECURITY_POLICY
 from support.fleet_builder import FleetBuilder, PublishedHub
@@ -37,6 +37,7 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/api/v1/fleet",
         "/api/v1/nodes",
         "/api/v1/nodes/{node}",
+        "/api/v1/nodes/{node}/history",
         "/api/v1/gpus",
         "/api/v1/gpus/{uuid}",
         "/api/v1/groups",
@@ -49,6 +50,15 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/api/v1/usage",
         "/api/v1/gpus/{uuid}/events",
         "/api/v1/events",
+        "/api/v1/alerts",
+        "/api/v1/incidents",
+        "/api/v1/incidents/{incident}",
+        "/api/v1/incidents/{incident}/ack",
+        "/api/v1/incidents/{incident}/close",
+        "/api/v1/silences",
+        "/api/v1/silences/{silence}",
+        "/api/v1/rules",
+        "/api/v1/emails",
         "/api/v1/metrics-catalog",
         "/api/v1/info",
         "/api/v1/stream",
@@ -62,12 +72,20 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/healthz",
         "/readyz",
     }
-    for operations in found["paths"].values():
-        assert set(operations) == {"get"}
-        operation = operations["get"]
-        assert operation["description"]
-        assert all(p["description"] for p in operation.get("parameters", []) if p["in"] == "query")
-        assert "content" in operation["responses"]["200"]
+    written = {}
+    for path, operations in found["paths"].items():
+        written[path] = set(operations) - {"get"}
+        for operation in operations.values():
+            assert operation["description"]
+            queries = [p for p in operation.get("parameters", []) if p["in"] == "query"]
+            assert all(parameter["description"] for parameter in queries)
+            assert "content" in operation["responses"]["200"]
+    assert {path: methods for path, methods in written.items() if methods} == {
+        "/api/v1/incidents/{incident}/ack": {"post"},
+        "/api/v1/incidents/{incident}/close": {"post"},
+        "/api/v1/silences": {"post"},
+        "/api/v1/silences/{silence}": {"delete"},
+    }
 
 
 def test_every_reference_of_the_description_leads_somewhere() -> None:
@@ -78,8 +96,27 @@ def test_every_reference_of_the_description_leads_somewhere() -> None:
     assert "HTTPValidationError" not in schemas
 
 
+ALERT_EXAMPLES = {
+    "ALERTS": alert_schemas.AlertPage,
+    "INCIDENTS": alert_schemas.IncidentPage,
+    "INCIDENT_DETAIL": alert_schemas.IncidentDetail,
+    "EMAILS": alert_schemas.EmailPage,
+    "SILENCE": alert_schemas.SilenceDocument,
+    "SILENCES": alert_schemas.SilenceList,
+    "NEW_SILENCE": alert_schemas.NewSilence,
+    "SIGNED": alert_schemas.Signed,
+    "RULES": alert_schemas.RuleList,
+}
+
+
+@pytest.mark.parametrize("name", ALERT_EXAMPLES)
+def test_an_example_of_alerting_is_what_its_model_says(name: str) -> None:
+    ALERT_EXAMPLES[name].model_validate(getattr(alert_examples, name), strict=True)
+
+
 EXAMPLES = {
     "HISTORY": schemas.History,
+    "NODE_HISTORY": schemas.NodeHistory,
     "HISTORIES": schemas.Histories,
     "GROUP_HISTORY": schemas.GroupHistory,
     "TOP": schemas.TopList,

@@ -32,6 +32,7 @@ from gpufleet.hub.standby import (
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.database import migrate as store_migrate
 from gpufleet.hub.store.errors import StoreError
+from gpufleet.hub.store.retention import DAY_MS, Retention
 from gpufleet.hub.turn import Turn
 from gpufleet.proto.logline import said
 
@@ -76,6 +77,17 @@ def migrate(config: HubConfig) -> int:
     shown = make_url(config.database_url).render_as_string(hide_password=True)
     _log.info("database is up to date %s", said(database=shown))
     return 0
+
+
+def retention_of(config: HubConfig) -> Retention:
+    """How long the settings keep things."""
+    return Retention(
+        samples_ms=round(config.retention_samples_days * DAY_MS),
+        minutes_ms=round(config.retention_minutes_days * DAY_MS),
+        hours_ms=round(config.retention_hours_days * DAY_MS),
+        events_ms=round(config.retention_events_days * DAY_MS),
+        max_bytes=config.retention_bytes,
+    )
 
 
 @contextlib.contextmanager
@@ -213,7 +225,16 @@ async def _run(
                 await first(keeper.held, stop)
             if stop.is_set():
                 break
-            turn = Turn(database, name, journal, http_front, stream_front, reader, rules)
+            turn = Turn(
+                database,
+                name,
+                journal,
+                http_front,
+                stream_front,
+                reader,
+                rules,
+                retention_of(config),
+            )
             over = asyncio.create_task(first(keeper.lost, stop))
             try:
                 if await turn.load(over.done, state.say):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpufleet.alerting.incident import Incident
 from gpufleet.hub.views import (
     FaultView,
     HealthView,
@@ -160,6 +161,8 @@ class Fleet:
         self.xids: Mapping[int, Mapping[int, XidView]] = {}
         """Subject id → Xid → how often and when; replaced whole."""
         """Grows when any subject's view changed."""
+        self.alerts: tuple[Incident, ...] = ()
+        """Alerts that are not well; replaced whole."""
         self.dirty = False
         self._snapshot: Snapshot | None = None
         self._subjects_tuple: tuple[int, tuple[SubjectView | None, ...]] = (-1, ())
@@ -426,6 +429,7 @@ class Fleet:
             processes=MappingProxyType(dict(self.processes)),
             processes_time_ms=MappingProxyType(dict(self.processes_time_ms)),
             xids=self.xids,
+            alerts=self.alerts,
             details=MappingProxyType(dict(self.details)),
         )
         return self._snapshot

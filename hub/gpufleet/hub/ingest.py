@@ -101,6 +101,9 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
             stats.messages += 1
             if stream.ended.is_set():
                 return
+            if self._core.stopping:  # the agent keeps it; it may still be told what is committed
+                await stream.ended.wait()
+                return
             await session.handle(message)
 
     @staticmethod
@@ -109,6 +112,7 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
     ) -> None:
         while True:
             await context.write(await stream.outgoing.get())
+            stream.outgoing.task_done()
 
 
 def server(service: telemetry_pb2_grpc.TelemetryServicer) -> grpc.aio.Server:

@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC
 from typing import Any, TextIO
 
 from gpufleet.hub import ingest, xids
 from gpufleet.hub.alerts.alerting import Stored
+from gpufleet.hub.alerts.desk import AlertDesk
 from gpufleet.hub.alerts.refill import refill
 from gpufleet.hub.alerts.rules_watch import RulesWatch
 from gpufleet.hub.api.app import create_app
@@ -23,10 +25,16 @@ from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.events import events_since
 from gpufleet.hub.store.health import load_histories
+from gpufleet.hub.store.retention import Retention
 from gpufleet.hub.store.write import EventRow
+from gpufleet.hub.streams import told
 
 PULSE_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+LAST_ACKS_SECONDS = 1.0
+"""How long the last acks may take to reach the agents."""
+LAST_FLUSH_SECONDS = 5.0
+"""How long streams stay open for the last acks; from a slower database they come too late."""
 RULES_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
@@ -47,6 +55,7 @@ class Turn:
         streams: StreamFront,
         reader: Executor,
         rules: RulesWatch,
+        retention: Retention,
     ) -> None:
         self._database = database
         self._version = version
@@ -56,6 +65,7 @@ class Turn:
         self._writer = ThreadPoolExecutor(1, "writer")
         self._reader = reader
         self._rules = rules
+        self._retention = retention
         self._core: Core | None = None
         self._flusher: Flusher
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,14 +98,17 @@ class Turn:
         core.alerts.remember_xids(recent)
         engine = core.alerts.engine
         await loop.run_in_executor(writer, refill, engine, core.fleet, database, core.now())
-        self._flusher = Flusher(core, database, writer)
+        self._flusher = Flusher(core, database, writer, self._retention)
         self._core = core
 
     def begin(self, watch: Watch) -> None:
         """Open both doors, once ``load`` has succeeded."""
         assert self._core is not None
         readers = Readers(self._core, self._database, self._reader, self._version)
-        self._http.hub = create_app(readers)
+        alerts = AlertDesk(
+            self._core, self._database, self._reader, self._rules, self._flusher.flush, UTC
+        )
+        self._http.hub = create_app(readers, alerts=alerts)
         self._streams.serve(ingest.Telemetry(self._core, self._version))
         self._tasks = [
             watch("pulse", _every(PULSE_SECONDS, self._core.pulse)),
@@ -121,9 +134,15 @@ class Turn:
         if self._core is not None:
             self._core.stop()
             self._http.hub = None
-            await self._streams.end()
             self._flusher.stop()
-            written = not flush or await _flush_last(self._flusher)
+            if flush:
+                writing = asyncio.ensure_future(_flush_last(self._flusher))
+                await asyncio.wait([writing], timeout=LAST_FLUSH_SECONDS)
+                await told(self._core.streams.values(), LAST_ACKS_SECONDS)
+                await self._streams.end()
+                written = await writing
+            else:
+                await self._streams.end()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)

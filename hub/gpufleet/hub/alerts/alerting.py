@@ -38,14 +38,6 @@ class Stored:
     incidents: Sequence[Incident] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AlertView:
-    """One alert as readers see it: an open incident, or a pending one without its id."""
-
-    incident: Incident
-    pending: bool
-
-
 class Alerting:
     """Rules over the live fleet. ``rules`` without any cost next to nothing."""
 
@@ -73,6 +65,7 @@ class Alerting:
         self._settled_ms = mono()
         self._process_lists: dict[str, int] = {}
         self._counts = np.full(fleet.capacity, np.nan)
+        self._moved = True
 
     # What happens in the fleet
 
@@ -111,12 +104,14 @@ class Alerting:
                 self._restore(view.subject_id, replace(standing, key=view.key))
 
     def _restore(self, subject_id: int, standing: Standing) -> None:
+        self._moved = True
         for dropped in self.engine.restore([standing]):
             reason = "Its rule was removed or has another condition now."
             self.book.close((dropped.rule, subject_id), self._now(), "gpufleet", reason)
             self._forgotten.append(StateRow(dropped.rule, subject_id, None))
 
     def _decommission(self, slot: int, why: str) -> None:
+        self._moved = True
         subject_id = self._slot_ids.pop(slot, None)
         standings = self.engine.remove(slot)
         if subject_id is None:
@@ -190,6 +185,10 @@ class Alerting:
             self._take(self.engine.silence_hub_rules(hub_told, now_ms))
         for rule, slot, standing in self.engine.standings():
             self.book.refresh(rule, slot, standing.value, standing.peak)
+        if self._moved:
+            self._moved = False
+            self._fleet.alerts = tuple(self.alerts())
+            self._fleet.dirty = True
         if mono - self._settled_ms >= SETTLE_MS:
             self._settled_ms = mono
             self.engine.settle(now_ms)
@@ -217,11 +216,13 @@ class Alerting:
         now_ms = self._now()
         for transition in transitions:
             self.book.note(transition, now_ms)
+            self._moved = True
 
     # Rules and people
 
     def replace_rules(self, rules: RuleSet) -> None:
         """New rules are in force; incidents of rules that are gone end."""
+        self._moved = True
         reason = "Its rule was removed or has another condition now."
         before = {rule.name: rule.scope for rule in self.engine.rules.rules}
         for standing in self.engine.replace_rules(rules):
@@ -234,11 +235,13 @@ class Alerting:
 
     def acknowledge(self, incident_id: str, by: str, comment: str) -> Incident | None:
         """A person takes note of an open incident; None: there is no such open one."""
+        self._moved = True
         found = self._open(incident_id)
         return self.book.acknowledge(found, self._now(), by, comment) if found else None
 
     def close(self, incident_id: str, by: str, comment: str) -> Incident | None:
         """A person ends an open incident; None: there is no such open one."""
+        self._moved = True
         found = self._open(incident_id)
         if found is None:
             return None
@@ -258,14 +261,14 @@ class Alerting:
 
     # Readers
 
-    def alerts(self) -> list[AlertView]:
-        """Every alert that is not well: open incidents, and pending ones as they would be told."""
-        found = [AlertView(incident, False) for incident in self.book.open.values()]
+    def alerts(self) -> list[Incident]:
+        """Every alert that is not well: open incidents, and pending ones, which have no id."""
+        found = list(self.book.open.values())
         for rule, slot, standing in self.engine.standings():
             if standing.alert.state is State.PENDING:
                 told = self.book.pending(rule, slot, standing)
                 if told is not None:
-                    found.append(AlertView(told, True))
+                    found.append(told)
         return found
 
     # Writing

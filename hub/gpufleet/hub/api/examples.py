@@ -29,6 +29,23 @@ HISTORY = {
     "source": "samples",
     "series": {"power_watts": _POWER},
 }
+NODE_HISTORY = {
+    "node": "dgx-01",
+    **_BUCKETS,
+    "raw": False,
+    "source": "samples",
+    "series": {
+        "host_cpu_utilization_ratio": {
+            "unit": "ratio",
+            "kind": "gauge",
+            "time": [_TIME, "2026-03-01T12:30:00Z"],
+            "n": [1800, 1800],
+            "avg": [0.31244, 0.29871],
+            "min": [0.02, 0.018],
+            "max": [0.97, 0.991],
+        }
+    },
+}
 HISTORIES = {
     **_BUCKETS,
     "raw": False,

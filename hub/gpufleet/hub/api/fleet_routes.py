@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from gpufleet.hub.api import parameters, schemas
@@ -22,6 +22,7 @@ from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.api.totals import fleet_document
+from gpufleet.hub.store.errors import NO_CURSOR
 
 router = APIRouter()
 
@@ -32,7 +33,7 @@ async def fleet(request: Request, desk: AtDesk) -> Response:
     return await desk.shared(request, "fleet", fleet_document)
 
 
-@router.get("/nodes", tags=["Fleet"], responses=schemas.ok(schemas.NodePage))
+@router.get("/nodes", tags=["Fleet"], responses=schemas.ok(schemas.NodePage, 400))
 async def nodes(
     request: Request,
     desk: AtDesk,
@@ -45,6 +46,8 @@ async def nodes(
 
 
 def _node_page(table: Table, limit: int, cursor: str) -> dict[str, Any]:
+    if cursor and cursor not in table.snapshot.nodes:
+        raise Problem(400, NO_CURSOR, parameter="cursor")
     views = sorted(table.snapshot.nodes.values(), key=lambda node: natural_key(node.name))
     after = natural_key(cursor)
     rest = [node for node in views if natural_key(node.name) > after] if cursor else views
@@ -59,9 +62,7 @@ def _node_page(table: Table, limit: int, cursor: str) -> dict[str, Any]:
 
 
 @router.get("/nodes/{node}", tags=["Fleet"], responses=schemas.ok(schemas.NodeDocument, 404))
-async def node(
-    request: Request, desk: AtDesk, node: Annotated[str, Path(max_length=255)]
-) -> Response:
+async def node(request: Request, desk: AtDesk, node: parameters.NodeName) -> Response:
     """One node with its facts and GPUs."""
     table = desk.table()
     view = node_named(table, node)

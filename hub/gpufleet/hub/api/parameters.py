@@ -53,6 +53,7 @@ Gpus = Annotated[
 Uuid = Annotated[
     str, Path(max_length=255, description="UUID of a GPU or MIG device, as /gpu/list has it.")
 ]
+NodeName = Annotated[str, Path(max_length=255, description="Name of a node.")]
 Start = Annotated[
     str,
     Query(

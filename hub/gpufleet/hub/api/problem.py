@@ -74,7 +74,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
     name = str(first["loc"][-1]) if first.get("loc") else "request"
     text = str(first["msg"])
     if text.startswith(SHOULD_BE):
-        wanted = text.removeprefix(SHOULD_BE).partition(",")[0]
+        wanted = text.removeprefix(SHOULD_BE)
+        if first["type"] not in ("enum", "literal_error"):  # whose commas are between choices
+            wanted = wanted.partition(",")[0]
         detail = f"{name} must be {wanted}, not {str(first['input'])[:60]!r}."
     else:
         detail = f"{name}: {text[:1].lower()}{text[1:]}."

@@ -24,7 +24,8 @@ Source = Annotated[
 ]
 
 
-def _example(document: Any) -> JsonDict:
+def example(document: Any) -> JsonDict:
+    """A model's configuration of one example."""
     return {"examples": [document]}
 
 
@@ -37,7 +38,7 @@ class Document(BaseModel):
 class ProblemDocument(BaseModel):
     """An error (RFC 9457): ``detail`` says what is wrong and what to do."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra=_example(examples.PROBLEM))
+    model_config = ConfigDict(extra="allow", json_schema_extra=example(examples.PROBLEM))
     type: str
     title: str
     status: int
@@ -91,7 +92,7 @@ class Sum(Document):
 class Fleet(Document):
     """Totals of the fleet."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.FLEET))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.FLEET))
     time: Time
     version: int
     nodes: NodeCounts
@@ -203,7 +204,7 @@ GpuRow = _row()
 class GpuPage(Document):
     """GPUs that pass the filter, in order. ``total`` counts all of them."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GPUS))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GPUS))
     time: Time
     version: int
     total: int
@@ -250,7 +251,7 @@ class GroupRow(Document):
 class GroupPage(Document):
     """Groups in order. ``total`` counts all of them; steps of ``load`` end at ``load_end``."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GROUPS))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GROUPS))
     time: Time
     version: int
     by: str
@@ -270,7 +271,7 @@ class Sparkline(Document):
 class Sparklines(Document):
     """The recent past of a metric, GPU by GPU in the order of the list."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.SPARKLINES))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.SPARKLINES))
     time: Time
     version: int
     metric: str
@@ -316,7 +317,7 @@ class Process(Document):
 class ProcessList(Document):
     """Processes on one GPU as its node last said."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.PROCESSES))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.PROCESSES))
     uuid: str
     node: str
     stale: bool
@@ -370,16 +371,29 @@ class Series(BaseModel):
     active_seconds: list[Number | None] | None = None
 
 
-class History(Document):
-    """Series by metric; with ``raw`` every point is one sample."""
+class _History(Document):
+    """What answers about a range of time say of it; with ``raw`` every point is one sample."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.HISTORY))
-    uuid: str
     start: Time
     end: Time
     step_seconds: Number
     raw: bool
     source: Source
+
+
+class History(_History):
+    """Series of one GPU or MIG device by metric; with ``raw`` every point is one sample."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.HISTORY))
+    uuid: str
+    series: dict[str, Series]
+
+
+class NodeHistory(_History):
+    """Series of a node itself by metric; with ``raw`` every point is one sample."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.NODE_HISTORY))
+    node: str
     series: dict[str, Series]
 
 
@@ -393,15 +407,10 @@ class GpuHistory(Document):
     series: dict[str, Series]
 
 
-class Histories(Document):
+class Histories(_History):
     """Series by GPU and metric, all in buckets of one width."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.HISTORIES))
-    start: Time
-    end: Time
-    step_seconds: Number
-    raw: bool
-    source: Source
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.HISTORIES))
     gpus: list[GpuHistory]
 
 
@@ -432,7 +441,7 @@ class Group(Document):
 class GroupHistory(Document):
     """Series by group and metric."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GROUP_HISTORY))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GROUP_HISTORY))
     start: Time
     end: Time
     step_seconds: Number
@@ -462,7 +471,7 @@ class TopRow(Document):
 class TopList(Document):
     """GPUs or groups in order of their value."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.TOP))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.TOP))
     start: Time
     end: Time
     metric: str
@@ -489,7 +498,7 @@ class UsageRow(Document):
 class UsageList(Document):
     """Usage in whole hours, most held first."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.USAGE))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.USAGE))
     start: Time
     end: Time
     by: Literal["user", "job", "node"]
@@ -521,7 +530,7 @@ class Event(Document):
 class EventPage(Document):
     """Events, newest first."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.EVENTS))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.EVENTS))
     next_cursor: str | None
     events: list[Event]
 
@@ -578,7 +587,7 @@ class MissionGpu(Document):
 class MissionList(Document):
     """Every GPU."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GPU_LIST))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GPU_LIST))
     time: Time
     gpus: list[MissionGpu]
 
@@ -586,7 +595,7 @@ class MissionList(Document):
 class Probe(Document):
     """The hub's answer to a probe."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.READY))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.READY))
     ready: bool
     sentence: str
 

@@ -57,6 +57,8 @@ class Mail:
     """Not sent before."""
     attempts: int = 0
     claim: str = ""
+    deferred_ms: int | None = None
+    """Since when the server puts it off (4xx)."""
     settled_ms: int | None = None
     error: str = ""
     """What went wrong last, in a sentence."""
@@ -226,6 +228,7 @@ def settle(
     now_ms: int,
     *,
     next_ms: int | None = None,
+    deferred_ms: int | None = None,
     error: str = "",
 ) -> bool:
     """Say how the sending of a claimed mail ended; False: it was not claimed like that any more."""
@@ -237,6 +240,8 @@ def settle(
         values["message"] = None
     if next_ms is not None:
         values["next_ms"] = next_ms
+    if deferred_ms is not None:
+        values["deferred_ms"] = deferred_ms
     done = connection.execute(
         update(email_outbox)
         .where(email_outbox.c.id == mail.id, email_outbox.c.claim == mail.claim)
@@ -260,7 +265,7 @@ def queue_again(connection: Connection, mail_id: str, now_ms: int) -> bool:
     done = connection.execute(
         update(email_outbox)
         .where(email_outbox.c.id == mail_id, email_outbox.c.state == MailState.DEAD.value)
-        .values(state=MailState.QUEUED.value, next_ms=now_ms, first_ms=now_ms, settled_ms=None)
+        .values(state=MailState.QUEUED.value, next_ms=now_ms, deferred_ms=None, settled_ms=None)
     )
     return done.rowcount == 1
 
@@ -331,6 +336,7 @@ def _values(mail: Mail) -> Mapping[str, Any]:
         "next_ms": mail.next_ms,
         "attempts": mail.attempts,
         "claim": mail.claim,
+        "deferred_ms": mail.deferred_ms,
         "settled_ms": mail.settled_ms,
         "error": mail.error,
     }
@@ -353,6 +359,7 @@ def _mail(row: Row[Any]) -> Mail:
         next_ms=row.next_ms,
         attempts=row.attempts,
         claim=row.claim,
+        deferred_ms=row.deferred_ms,
         settled_ms=row.settled_ms,
         error=row.error,
     )

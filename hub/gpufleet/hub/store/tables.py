@@ -347,6 +347,7 @@ email_outbox = Table(
     Column("next_ms", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("claim", String(32), nullable=False),
+    Column("deferred_ms", BigInteger, nullable=True),
     Column("settled_ms", BigInteger, nullable=True),
     Column("error", Text, nullable=False),
     Index("email_outbox_due", "state", "next_ms"),

@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("next_ms", sa.BigInteger, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("claim", sa.String(32), nullable=False),
+        sa.Column("deferred_ms", sa.BigInteger, nullable=True),
         sa.Column("settled_ms", sa.BigInteger, nullable=True),
         sa.Column("error", sa.Text, nullable=False),
     )

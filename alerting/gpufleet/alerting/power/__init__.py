@@ -1,0 +1,1 @@
+"""Abnormal power: steps that no change of load explains, and hard bounds."""
