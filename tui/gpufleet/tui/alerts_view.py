@@ -182,6 +182,8 @@ def _about(
     lines: list[tuple[str, Style]] = [
         (line, style) for line in wrap(alert.summary or "No summary.", canvas.width - 4)
     ]
+    for text in alert.more:
+        lines += [(line, theme.text) for line in wrap(text, canvas.width - 4)]
     if alert.acknowledged:
         lines.append((f"acknowledged by {alert.acknowledged}", theme.good))
     if alert.silenced:

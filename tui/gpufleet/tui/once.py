@@ -6,7 +6,17 @@ import time
 from collections.abc import Sequence
 
 from gpufleet.client.query import MOST_ROWS
-from gpufleet.tui import alerts_view, asking, column_layout, feed, fleet_view, header, screen, theme
+from gpufleet.tui import (
+    alerts_asking,
+    alerts_view,
+    asking,
+    column_layout,
+    feed,
+    fleet_view,
+    header,
+    screen,
+    theme,
+)
 from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.lines import Line
@@ -52,7 +62,7 @@ def take(hub: Hub, ui: Ui) -> Picture:
     alerts = None
     trouble = ""
     if ui.view is View.ALERTS:
-        alerts = asking.alerts(hub.get("/api/v1/alerts"))
+        alerts = alerts_asking.alerts(hub)
     return Picture(
         hub="", now_ms=now, taken_ms=now, fleet=fleet, rows=rows, sparks=sparks, alerts=alerts,
         alerts_trouble=trouble, spark_seconds=BUCKET_SECONDS,
