@@ -21,11 +21,17 @@ from support.processes import wait_for
 from support.served_hub import ServedHub
 
 
+def all_heard(fleet: FleetProcesses) -> bool:
+    """Whether each of the node's three GPUs has sent a sample."""
+    rows = fleet.gpus("n-1").values()
+    return len(rows) == 3 and all(row["temperature_celsius"] is not None for row in rows)
+
+
 def test_every_question_is_answered_by_a_real_hub(tmp_path: Path) -> None:
     with FleetProcesses(tmp_path) as fleet:
         fleet.start_hub()
         fleet.start_agent("n-1", "--method", "sim", "--gpus", "3")
-        wait_for(lambda: len(fleet.gpus("n-1")) == 3, 30)
+        wait_for(lambda: all_heard(fleet), 30)
         with closing(Hub(f"http://127.0.0.1:{fleet.http_port}")) as hub:
             totals = api.fleet(hub)
             assert (totals.gpus.total, totals.nodes.up) == (3, 1)
