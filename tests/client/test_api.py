@@ -58,7 +58,7 @@ def test_every_question_is_answered_by_a_real_hub(tmp_path: Path) -> None:
             assert api.history(hub, uuids[0], metric).series["temperature_celsius"].time
             assert len(api.histories(hub, metric, uuids=uuids).gpus) == 3
             assert api.group_history(hub, "fleet", metric).group_by == "fleet"
-            assert api.events(hub, limit=5).events
+            wait_for(lambda: api.events(hub, limit=5).events, 30)
             assert isinstance(api.events(hub, uuid=uuids[0]).events, tuple)
             assert any(m.name == "power_watts" for m in api.catalog(hub).metrics)
             _alerting(hub)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from gpufleet.client import group_rows
 from gpufleet.client.address import Query
 from gpufleet.client.errors import HubError, Refused
 from gpufleet.client.hub import Hub
-from gpufleet.tui import asking, group_rows
+from gpufleet.tui import asking
 from gpufleet.tui.asking import Wants
 from gpufleet.tui.board import Board
 from gpufleet.tui.detail_asker import DetailAsker
