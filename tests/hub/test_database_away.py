@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from gpufleet.hub.store.tables import HOUR_MS, samples
 from gpufleet.proto.catalog import Source, SubjectKind, metrics
 from support.http_server import HttpServer, http_server
 from support.postgres_cluster import Cluster
+from support.processes import command, environment
 from support.stored import HOUR
 from support.stored_hub import StoredFleet, stored_hub
 
@@ -137,11 +139,28 @@ def test_an_export_under_way_breaks_off_and_is_told_from_a_whole_one(
     assert body.count(b"\n") == 1 + HOURS * 3600
 
 
+def test_the_command_says_that_its_export_broke_off(served: Served) -> None:
+    times = ["--start", str(HOUR // 1000), "--end", str(HOUR // 1000 + HOURS * 3600)]
+    with subprocess.Popen(
+        command("export", "--hub", served.http.url, *times),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as export:
+        assert export.stdout is not None
+        assert len(export.stdout.read(1000)) == 1000
+        _leave(served.cluster, "ended")
+        rest, said = export.communicate(timeout=60)
+    assert export.returncode == 1
+    assert rest.count(b"\n") < HOURS * 3600
+    assert b"the answer broke off." in said
+
+
 def test_the_command_says_that_there_is_no_export(
     served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served.cluster.stop()
     where = tmp_path / "out.csv"
-    command = ["export", "--hub", served.http.url, "--start", "-1h", "--output", str(where)]
-    assert main(command) == 1
+    words = ["export", "--hub", served.http.url, "--start", "-1h", "--output", str(where)]
+    assert main(words) == 1
     assert "gpufleet export: The hub cannot read postgresql" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """A hub for the terminal client's tests: the real HTTP application over a published fleet.
 
-It runs in a thread, can be slow, can be silent, and answers for alerts as the hub does.
+It runs in a thread, can be slow and can be silent; alerts are what a test says.
 """
 
 from __future__ import annotations
@@ -11,35 +11,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Annotated, Any
 
 import uvicorn
-from fastapi import APIRouter, Body, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
+from gpufleet.alerting.incident import Incident
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.views import Snapshot
 from support.fleet_builder import FleetBuilder, PublishedHub
 from support.processes import free_port
+from support.published_alerts import PublishedAlerts
 from support.tui_rows import HOSTILE
-
-Order = Annotated[dict[str, Any], Body()]
 
 
 class TuiHub:
     """A context: the hub answers at ``url`` until its end."""
 
-    def __init__(self, snapshot: Snapshot, alerts: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(self, snapshot: Snapshot, alerts: Sequence[Incident] = ()) -> None:
         self.state = PublishedHub(snapshot)
-        self.alerts = list(alerts)
-        self.told: list[tuple[str, dict[str, Any]]] = []
-        """Orders that came, with their paths."""
+        self.alerts = PublishedAlerts(alerts)
         self.asked: list[str] = []
         """Paths and queries of all questions."""
         self.answered: list[float] = []
         """When the first questions for the list were answered, by the monotonic clock."""
         self.delay = 0.0
-        self.silent = False
         self.port = free_port()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -62,8 +58,7 @@ class TuiHub:
 
     def start(self) -> None:
         """Answers from now on, on the same port as before."""
-        app = create_app(self.state)
-        app.include_router(self._alert_routes(), prefix="/api/v1")
+        app = create_app(self.state, alerts=self.alerts)
         self._slow(app)
         config = uvicorn.Config(
             app, host="127.0.0.1", port=self.port, log_level="critical", lifespan="off",
@@ -99,28 +94,6 @@ class TuiHub:
             if request.url.path == "/api/v1/gpus" and len(self.answered) < 10:
                 self.answered.append(time.monotonic())
             return answer
-
-    def _alert_routes(self) -> APIRouter:
-        router = APIRouter()
-
-        @router.get("/alerts")
-        def alerts() -> dict[str, Any]:
-            return {"alerts": self.alerts}
-
-        @router.post("/incidents/{incident}/ack")
-        def acknowledge(incident: str, body: Order) -> dict[str, Any]:
-            self.told.append((f"/incidents/{incident}/ack", body))
-            for alert in self.alerts:
-                if str(alert["incident"]) == incident:
-                    alert["acknowledged"] = f"me: {body['comment']}"
-            return {}
-
-        @router.post("/silences")
-        def silence(body: Order) -> dict[str, Any]:
-            self.told.append(("/silences", body))
-            return {"id": 1}
-
-        return router
 
 
 def calm(gpus: int, a_node: int = 8) -> Snapshot:

@@ -160,13 +160,13 @@ def past(uuid: str, seconds: int = 900) -> Past:
 
 
 ALERTS = (
-    Alert("1", "GpuHot", "critical", "firing", "node-1 / GPU 0", "GPU-node-1-0", "node-1",
+    Alert("1", "GpuHot", "critical", "firing", "node-1 / GPU 0", "1", "GPU-node-1-0", "node-1",
           NOW_MS - 300_000, "85 °C for more than 5 min"),
-    Alert("2", "MemoryFull", "warning", "pending", "node-1 / GPU 1", "GPU-node-1-1", "node-1",
+    Alert("2", "MemoryFull", "warning", "pending", "node-1 / GPU 1", None, "GPU-node-1-1", "node-1",
           NOW_MS - 60_000, "96 % of the memory is in use"),
-    Alert("3", "NodeDown", "critical", "no data", "node-2", None, "node-2", NOW_MS - 9_000_000,
+    Alert("3", "NodeDown", "critical", "no data", "node-2", "3", None, "node-2", NOW_MS - 9_000_000,
           "Nothing is heard of the node", acknowledged="bob: on it"),
-    Alert("4", "Waste", "info", "firing", "node-3 / GPU 7", "GPU-node-3-7", "node-3", None,
+    Alert("4", "Waste", "info", "firing", "node-3 / GPU 7", "4", "GPU-node-3-7", "node-3", None,
           "Held, not used", silenced="until tomorrow"),
 )  # fmt: skip
 

@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 
+from gpufleet.alerting.state import State
 from gpufleet.client import group_rows
 from gpufleet.client.address import Query
 from gpufleet.client.errors import HubError, Refused
 from gpufleet.client.hub import Hub
-from gpufleet.tui import asking
+from gpufleet.tui import alerts_asking, asking
 from gpufleet.tui.asking import Wants
 from gpufleet.tui.board import Board
 from gpufleet.tui.detail_asker import DetailAsker
 from gpufleet.tui.feed import Feed
 from gpufleet.tui.list_asker import ListAsker
+from gpufleet.tui.picture import Alert
 from gpufleet.tui.side_asker import SideAsker
 from gpufleet.tui.state import Acknowledge, Silence
+from support.published_alerts import incident
 from support.tui_hub import TuiHub, calm
 from support.tui_rows import NOW_MS, fleet, row, rows
 
@@ -239,14 +242,42 @@ def test_a_gpu_that_is_not_there_is_told_without_asking_on_and_on() -> None:
     assert not asker.hurry(wants)
 
 
+def alert(key: str, incident: str | None) -> Alert:
+    return Alert(key, "Hot", "critical", "firing", "n / GPU 3", incident, "GPU-1", "n")
+
+
 def test_orders_are_carried_and_what_became_of_them_is_told() -> None:
-    hub, of = Scripted({"/api/v1/incidents/a%2Fb/ack": {}}), board()
+    hub, of = Scripted({"/api/v1/incidents/a%2Fb/ack": {}, "/api/v1/silences": {}}), board()
+    of.learn(alerts=[alert("a/b", "a/b"), alert("Hot GPU-1", None)])
     asker = SideAsker(hub, of, lambda: NOW_MS, 5.0)
     of.order(Acknowledge("a/b", "on it"))
-    of.order(Silence("7", 3600, "repair"))
     asker.step()
-    assert hub.queries("/api/v1/incidents/a%2Fb/ack") == [{"comment": "on it"}]
-    assert of.known().note == "There is nothing at /api/v1/silences."
+    (told,) = hub.queries("/api/v1/incidents/a%2Fb/ack")
+    assert told["comment"] == "on it"
+    assert told["by"]
+    assert "Acknowledged" in of.known().note
+
+
+@pytest.mark.parametrize(
+    ("key", "word"), [("Hot GPU-1", "pending yet"), ("gone", "ended meanwhile")]
+)
+def test_what_cannot_be_acknowledged_is_said(key: str, word: str) -> None:
+    hub, of = Scripted({}), board()
+    of.learn(alerts=[alert("Hot GPU-1", None)])
+    of.order(Acknowledge(key, ""))
+    SideAsker(hub, of, lambda: NOW_MS, 5.0).step()
+    assert word in of.known().note
+
+
+def test_a_refused_order_is_told_in_the_hubs_words() -> None:
+    hub, of = Scripted({"/api/v1/silences": Refused(403, "Only operators may.")}), board()
+    of.learn(alerts=[alert("7", "7")])
+    of.order(Silence("7", 3600, "repair"))
+    SideAsker(hub, of, lambda: NOW_MS, 5.0).step()
+    assert of.known().note == "Only operators may."
+    (body,) = hub.queries("/api/v1/silences")
+    assert body["ends"] == "+3600s"
+    assert [m["name"] for m in body["matchers"]] == ["alertname", "node", "gpu"]
 
 
 def test_a_hub_without_alerts_is_no_trouble() -> None:
@@ -288,15 +319,20 @@ def test_the_threads_bring_news_and_end_with_their_context() -> None:
     assert of.known().rows or of.known().alerts_trouble
 
 
-def test_alerts_of_the_hub_become_alerts_of_the_view() -> None:
-    entry = {
-        "incident": 7, "alert": "Hot", "severity": "critical", "state": "no_data", "node": "n",
-        "index": 3, "uuid": "GPU-1", "since": "2026-05-28T20:00:00Z", "summary": "85 °C",
-    }  # fmt: skip
-    (alert,) = asking.alerts({"alerts": [entry]})
-    assert (alert.key, alert.state, alert.place) == ("7", "no data", "n / GPU 3")
-    assert alert.since_ms == 1_779_998_400_000
-    assert asking.alerts({"alerts": [{}]})[0].place == "fleet"
+def test_alerts_of_a_real_hub_are_told_with_who_saw_and_what_silences_them() -> None:
+    firing = incident(acknowledged_by="bob", acknowledged_comment="on it", acknowledged_ms=1)
+    pending = incident(id="", state=State.PENDING, fired_ms=None, alertname="Full")
+    with TuiHub(calm(1), [firing, pending]) as hub:
+        rest = Hub(hub.url)
+        assert alerts_asking.silence(rest, alerts_asking.alerts(rest)[0], 60, "why").endswith(".")
+        first, second = alerts_asking.alerts(rest)
+        rest.close()
+    assert (first.state, first.place, first.acknowledged) == (
+        "firing", "node-1 / GPU 0", "bob: on it",
+    )  # fmt: skip
+    assert first.silenced.endswith(": why")
+    assert "Look at fans and air flow." in first.more
+    assert (second.state, second.incident, second.key) == ("pending", None, "Full GPU-node-1-0")
 
 
 def test_a_bucket_is_spread_over_the_times_that_it_stands_for() -> None:

@@ -14,25 +14,14 @@ import pytest
 from gpufleet.tui.text import width
 from support.processes import command, environment
 from support.pty_screen import PtyScreen
+from support.published_alerts import incident
 from support.tui_hub import TuiHub, calm, hostile
 
 SIZES = ((20, 5), (40, 12), (80, 24), (120, 35), (200, 55), (300, 100))
 KEYS = {"fleet": "", "detail": "o", "alerts": "oa", "users": "au", "help": "?"}
 ESC, ENTER = "\x1b", "\r"
 FOOTER = re.compile("quit|Select a GPU")
-ALERTS = (
-    {
-        "incident": "7",
-        "alert": "GpuHot",
-        "severity": "critical",
-        "state": "firing",
-        "node": "node-1",
-        "index": 0,
-        "uuid": "GPU-node-1-0",
-        "since": "2026-05-28T20:00:00Z",
-        "summary": "85 °C for more than 5 min",
-    },
-)
+ALERTS = (incident(),)
 
 
 @pytest.fixture
@@ -237,21 +226,25 @@ def test_a_filter_is_typed_mended_and_applied_by_the_hub(tui: Callable[..., PtyS
 def test_alerts_are_acknowledged_and_silenced_from_the_keyboard(
     tui: Callable[..., PtyScreen],
 ) -> None:
-    with TuiHub(calm(2), [dict(alert) for alert in ALERTS]) as hub:
+    with TuiHub(calm(2), ALERTS) as hub:
         shown = tui(hub, "--view", "alerts", size=(120, 30))
         shown.wait(lambda text: "GpuHot" in text, "the alert")
         shown.type("A")
         shown.wait(lambda text: "acknowledge, with a comment" in text, "the question")
         shown.type("on it" + ENTER)
-        shown.wait(lambda text: "acknowledged by me: on it" in text, "the alert is marked")
+        shown.wait(lambda text: ": on it" in text and "seen" in text, "the alert is marked")
         shown.type("Z")
         shown.wait(lambda text: "silence for" in text, "how long")
         shown.type(ENTER)
         shown.wait(lambda text: "comment of the silence" in text, "why")
         shown.type("repair" + ENTER)
-        shown.wait(lambda text: "Silenced." in text, "done")
-        assert [path for path, _ in hub.told] == ["/incidents/7/ack", "/silences"]
-        assert hub.told[0][1] == {"comment": "on it"}
+        shown.wait(lambda text: "1 silenced" in text and ": repair" in text, "it is silenced")
+        assert hub.alerts.open[0].acknowledged_comment == "on it"
+        (kept,) = hub.alerts.kept
+        assert [str(matcher) for matcher in kept.silence.matchers] == [
+            "alertname=GpuHot", "node=node-1", "gpu=GPU-node-1-0",
+        ]  # fmt: skip
+        assert kept.silence.ends_ms - kept.created_ms == pytest.approx(7_200_000, abs=5000)
 
 
 def test_history_is_asked_for_where_one_scrolls(tui: Callable[..., PtyScreen]) -> None:

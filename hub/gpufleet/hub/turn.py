@@ -20,7 +20,7 @@ from gpufleet.hub.flush import Flusher
 from gpufleet.hub.readers import Readers
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.standby import HttpFront, StreamFront
-from gpufleet.hub.store.alerts import load_open_incidents, load_states
+from gpufleet.hub.store.alerts import load_memories, load_open_incidents, load_states
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.events import events_since
@@ -152,7 +152,9 @@ class Turn:
 
 def _alerts(database: Database) -> Stored:
     with database.reading() as connection:
-        return Stored(load_states(connection), load_open_incidents(connection))
+        return Stored(
+            load_states(connection), load_open_incidents(connection), load_memories(connection)
+        )
 
 
 def _histories(database: Database) -> dict[int, Mapping[str, Any]]:

@@ -23,13 +23,13 @@ _STEPS: tuple[tuple[str, int], ...] = (
     ("place", 10),
     ("alert", 8),
     ("state", 10),
-    ("since", 8),
+    ("since", 10),
     ("alert", 20),
     ("place", 18),
     ("severity", 8),
     ("summary", 20),
     ("mark", 12),
-    ("alert", 28),
+    ("alert", 22),
 )
 _ORDER = ("state", "severity", "place", "alert", "since", "mark", "summary")
 
@@ -67,7 +67,11 @@ def draw(
         return Frame(canvas, zones, page, cursor.top)
     zones = header.boxed(canvas, picture, ui, theme, live, 0)
     y, height = header.BOX_ROWS, size[1] - 1 - header.BOX_ROWS
-    about = min(max(height // 3, 3), 7) if shown else 0
+    about = 0
+    if shown:
+        wanted = len(_words(shown[min(cursor.at, len(shown) - 1)], size[0] - 4, theme)) + 2
+        about = min(max(height // 3, 3), wanted)
+        about = max(about, min(wanted, height - len(shown) - 3))
     page = max(height - about - 3, 1)
     cursor = place(cursor, keys, page)
     zones += box(canvas, 0, y, (size[0], height - about), theme, _titles(shown, theme))
@@ -177,18 +181,23 @@ def _about(
     canvas: Canvas, picture: Picture, alert: Alert, rows: tuple[int, int], theme: Theme
 ) -> None:
     y, height = rows
-    style = state_style(alert.state, alert.severity, theme)
     titles = [Title(alert.name, style=theme.strong), Title(alert.place)]
     box(canvas, 0, y, (canvas.width, height), theme, titles)
-    lines: list[tuple[str, Style]] = [
-        (line, style) for line in wrap(alert.summary or "No summary.", canvas.width - 4)
-    ]
+    for i, (text, line_style) in enumerate(_words(alert, canvas.width - 4, theme)[: height - 2]):
+        canvas.put(2, y + 1 + i, fit(text, canvas.width - 4), line_style)
+
+
+def _words(alert: Alert, room: int, theme: Theme) -> list[tuple[str, Style]]:
+    """All that is told of an alert, in lines."""
+    style = state_style(alert.state, alert.severity, theme)
+    lines = [(line, style) for line in wrap(alert.summary or "No summary.", room)]
+    for text in alert.more:
+        lines += [(line, theme.text) for line in wrap(text, room)]
     if alert.acknowledged:
         lines.append((f"acknowledged by {alert.acknowledged}", theme.good))
     if alert.silenced:
         lines.append((f"silenced {alert.silenced}", theme.dim))
-    for i, (text, line_style) in enumerate(lines[: height - 2]):
-        canvas.put(2, y + 1 + i, fit(text, canvas.width - 4), line_style)
+    return lines
 
 
 def _none(canvas: Canvas, picture: Picture, area: tuple[int, int, int, int], theme: Theme) -> None:

@@ -11,7 +11,7 @@ from gpufleet.client.address import Query, path_part
 from gpufleet.client.lines import Row
 from gpufleet.client.moments import milliseconds, seconds_text
 from gpufleet.client.query import only
-from gpufleet.tui.picture import Alert, Past, Point
+from gpufleet.tui.picture import Past, Point
 from gpufleet.tui.state import Metric
 
 WHOLE_GPUS = 600
@@ -237,29 +237,3 @@ def fleet_past(
                 values = list(zip(times, series[column], strict=True))
                 found[name] = spread(values, int(document["step_seconds"] * 1000), every_ms)
     return found
-
-
-def alerts(document: Mapping[str, Any]) -> list[Alert]:
-    """The hub's alerts as the view shows them."""
-    return [_alert(entry) for entry in document.get("alerts") or ()]
-
-
-def _alert(entry: Mapping[str, Any]) -> Alert:
-    since = entry.get("since")
-    node, index = entry.get("node"), entry.get("index")
-    place = str(node or entry.get("subject") or "fleet")
-    if index is not None:
-        place += f" / GPU {index}"
-    return Alert(
-        key=str(entry.get("incident") or entry.get("id") or f"{entry.get('alert')} {place}"),
-        name=str(entry.get("alert") or "alert"),
-        severity=str(entry.get("severity") or "warning"),
-        state=str(entry.get("state") or "firing").replace("_", " "),
-        place=place,
-        uuid=entry.get("uuid"),
-        node=node,
-        since_ms=None if not since else milliseconds(str(since)),
-        summary=str(entry.get("summary") or ""),
-        acknowledged=str(entry.get("acknowledged") or ""),
-        silenced=str(entry.get("silenced") or ""),
-    )

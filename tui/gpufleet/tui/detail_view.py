@@ -114,6 +114,8 @@ def _chart_box(
     word, style = status(picture, ui, live)
     titles = [Title(place(gpu), style=theme.strong), Title(units.model(gpu.get("name")))]
     titles.append(Title(health_word(gpu), style=theme.level(gpu["health"]["level"])))
+    if ui.detail.end_ms is not None and word == "live":
+        word, style = "history", theme.sorted
     right = [Title(word, "", "pause", style), Title(clock(picture.now_ms))]
     foot = [Title(chart_pane.when(picture, ui.detail), "", "live", theme.sorted)]
     if at[1]:

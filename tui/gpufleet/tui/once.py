@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from gpufleet.client.lines import Line
 from gpufleet.client.query import MOST_ROWS
-from gpufleet.tui import alerts_view, asking, column_layout, feed, fleet_view, header, screen, theme
+from gpufleet.tui import (
+    alerts_asking,
+    alerts_view,
+    asking,
+    column_layout,
+    feed,
+    fleet_view,
+    header,
+    screen,
+    theme,
+)
 from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.list_cells import DRAW, Look
@@ -52,7 +62,7 @@ def take(hub: Hub, ui: Ui) -> Picture:
     alerts = None
     trouble = ""
     if ui.view is View.ALERTS:
-        alerts = asking.alerts(hub.get("/api/v1/alerts"))
+        alerts = alerts_asking.alerts(hub)
     return Picture(
         hub="", now_ms=now, taken_ms=now, fleet=fleet, rows=rows, sparks=sparks, alerts=alerts,
         alerts_trouble=trouble, spark_seconds=BUCKET_SECONDS,

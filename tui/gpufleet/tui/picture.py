@@ -38,7 +38,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert as the alerts view shows it. ``key`` names it to the hub."""
+    """One alert as the alerts view shows it. ``key`` tells it from the others."""
 
     key: str
     name: str
@@ -46,10 +46,14 @@ class Alert:
     state: str
     """``firing``, ``pending``, ``no data`` or ``recovering``."""
     place: str
+    incident: str | None = None
+    """The hub's id of it; ``None`` while it is pending."""
     uuid: str | None = None
     node: str | None = None
     since_ms: int | None = None
     summary: str = ""
+    more: tuple[str, ...] = ()
+    """What it means, what to do, why, and who runs there: a line each."""
     acknowledged: str = ""
     """Who did, and what they said; empty where nobody did."""
     silenced: str = ""

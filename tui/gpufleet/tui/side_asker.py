@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gpufleet.client.address import path_part
 from gpufleet.client.errors import HubError, Refused
 from gpufleet.client.fields import Fields
-from gpufleet.tui import asking
+from gpufleet.tui import alerts_asking, asking
 from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.board import Board
 from gpufleet.tui.state import Acknowledge, Effect, Silence
@@ -61,15 +60,14 @@ class SideAsker:
         return int(self.spark_seconds * 1000)
 
     def _carry(self, order: Effect) -> str:
+        known = self.board.known().alerts
         try:
             if isinstance(order, Acknowledge):
-                path = f"/api/v1/incidents/{path_part(order.incident)}/ack"
-                self.hub.post(path, {"comment": order.comment})
-                return "Acknowledged: its notices are not repeated."
+                of = alerts_asking.named(known, order.alert)
+                return alerts_asking.acknowledge(self.hub, of, order.comment)
             if isinstance(order, Silence):
-                body = {"incident": order.incident, "seconds": order.seconds}
-                self.hub.post("/api/v1/silences", {**body, "comment": order.comment})
-                return "Silenced."
+                of = alerts_asking.named(known, order.alert)
+                return alerts_asking.silence(self.hub, of, order.seconds, order.comment)
         except HubError as error:
             return str(error)
         return ""
@@ -85,13 +83,13 @@ class SideAsker:
 
     def _alerts(self) -> None:
         try:
-            document = self.hub.get("/api/v1/alerts")
+            found = alerts_asking.alerts(self.hub)
         except Refused as error:
             self.board.learn(alerts=None, alerts_trouble=str(error))
         except HubError as error:
             self.board.learn(alerts_trouble=str(error))
         else:
-            self.board.learn(alerts=asking.alerts(document), alerts_trouble="")
+            self.board.learn(alerts=found, alerts_trouble="")
 
     def _past_loads(self, wants: Wants) -> None:
         uuids = [uuid for uuid in wants.histories if uuid not in self._tried][:LOADS_AT_ONCE]

@@ -133,17 +133,17 @@ class Redraw:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """Stops repeats of an incident's notices."""
+    """Stops repeats of an alert's notices. ``alert`` is its key in the view."""
 
-    incident: str
+    alert: str
     comment: str
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Mutes notices about what an incident is about."""
+    """Mutes notices of an alert for some seconds."""
 
-    incident: str
+    alert: str
     seconds: int
     comment: str
 
