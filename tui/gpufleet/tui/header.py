@@ -6,18 +6,20 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from gpufleet.tui import charts, units
+from gpufleet.client import units
+from gpufleet.client.columns import ratio_of
+from gpufleet.client.severity import LETTERS, LEVELS
+from gpufleet.tui import charts
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas, Style
-from gpufleet.tui.list_cells import heat, ratio_of
+from gpufleet.tui.list_cells import heat
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.state import Ui
 from gpufleet.tui.text import fit, width
-from gpufleet.tui.theme import LETTERS, Theme, shade
+from gpufleet.tui.theme import Theme, shade
 
 CHART_ROWS = 5
 BOX_ROWS = 4
-_HEALTH = ("healthy", "caution", "warning", "critical")
 Pieces = list[tuple[str, Style]]
 
 
@@ -50,7 +52,7 @@ def counts(picture: Picture, theme: Theme, long: bool) -> list[Pieces]:
         groups.append([(f"{units.count(down)} down", theme.health[3])])
     groups.append([("GPUs ", theme.dim), (units.count(gpus.get("total")), theme.strong)])
     by_health: Mapping[str, Any] = gpus.get("by_health") or {}
-    for level, name in enumerate(_HEALTH):
+    for level, name in enumerate(LEVELS):
         many = by_health.get(name) or 0
         if many:
             word = f"{LETTERS[level]} {many:,}" + (f" {name}" if long else "")
@@ -171,7 +173,7 @@ def compact(canvas: Canvas, picture: Picture, ui: Ui, theme: Theme, live: Theme)
     groups: list[Pieces] = [[(f"{units.count(gpus.get('total'))} GPU", theme.strong)]]
     by_health = gpus.get("by_health") or {}
     for level in (3, 2, 1):
-        many = by_health.get(_HEALTH[level]) or 0
+        many = by_health.get(LEVELS[level]) or 0
         if many:
             groups.append([(f"{LETTERS[level]}{many}", theme.health[level])])
     groups.append([(units.percent(load), shade(theme.load, load))])
