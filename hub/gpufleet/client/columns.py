@@ -10,6 +10,9 @@ from gpufleet.client import severity, units
 from gpufleet.client.lines import Line, Row
 from gpufleet.client.severity import Severity
 
+COLDEST, HOTTEST = 25.0, 95.0
+"""Celsius at the ends of a temperature's ramp of colours."""
+
 
 def _no_value(row: Row) -> Any:
     return None
@@ -46,6 +49,11 @@ class Column:
 def ratio_of(part: float | None, whole: float | None) -> float | None:
     """``part / whole``; ``None`` where either is not known or the whole is nothing."""
     return part / whole if part is not None and whole else None
+
+
+def heat(degrees: float | None) -> float | None:
+    """Where a temperature lies between COLDEST and HOTTEST, 0 to 1 and beyond."""
+    return None if degrees is None else (degrees - COLDEST) / (HOTTEST - COLDEST)
 
 
 def memory_ratio(row: Row) -> float | None:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpufleet.client import moments, units
-from gpufleet.client.columns import ratio_of
+from gpufleet.client.columns import heat, ratio_of
 from gpufleet.tui.canvas import Canvas, Style
-from gpufleet.tui.list_cells import heat
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.text import fit, pad, width, wrap
 from gpufleet.tui.theme import Theme, shade

@@ -13,9 +13,6 @@ from gpufleet.tui.canvas import Canvas, Style
 from gpufleet.tui.text import fit, fit_middle, pad, width
 from gpufleet.tui.theme import Theme, shade
 
-COLDEST, HOTTEST = 25.0, 95.0
-"""Celsius at the ends of the temperature's ramp."""
-
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -27,11 +24,6 @@ class Look:
 
 
 Draw = Callable[[Canvas, int, int, int, Line, Look], None]
-
-
-def heat(degrees: float | None) -> float | None:
-    """Where a temperature lies on its ramp."""
-    return None if degrees is None else (degrees - COLDEST) / (HOTTEST - COLDEST)
 
 
 def health_style(row: Row, theme: Theme) -> Style:
@@ -102,7 +94,7 @@ def memory(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) ->
 def temperature(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
     degrees = line.row.get("temperature_celsius")
     ramp = look.theme.temperature
-    style = look.theme.unknown if degrees is None else shade(ramp, heat(degrees))
+    style = look.theme.unknown if degrees is None else shade(ramp, columns.heat(degrees))
     bad = severity.of_temperature(line.row)
     if bad in (Severity.CAUTION, Severity.WARNING):
         style = look.theme.severity(bad)
