@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import Depends, HTTPException
 
-from gpufleet.hub.api import alert_examples, alert_schemas, examples, schemas
+from gpufleet.hub.api import alert_examples, alert_schemas, examples, examples_live, schemas
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.api.docs_routes import CONTENT_SECURITY_POLICY
 from support.fleet_builder import FleetBuilder, PublishedHub
@@ -153,12 +154,52 @@ EXAMPLES = {
 }
 
 
+LIVE_EXAMPLES = {
+    "FACTS": schemas.Facts,
+    "GPU": schemas.GpuDocument,
+    "NODE": schemas.NodeDocument,
+    "NODES": schemas.NodePage,
+    "CATALOG": schemas.Catalog,
+    "INFO": schemas.Info,
+}
+
+
 def test_every_example_is_what_its_model_says_and_is_told() -> None:
-    assert set(EXAMPLES) == {name for name in vars(examples) if name.isupper() and name[0] != "_"}
     told = document(hub(), "/api/v1/openapi.json")["components"]["schemas"]
-    for name, model in EXAMPLES.items():
-        model.model_validate(getattr(examples, name), strict=True)
-        assert told[model.__name__]["examples"] == [getattr(examples, name)]
+    for module, models in ((examples, EXAMPLES), (examples_live, LIVE_EXAMPLES)):
+        named = {name for name, v in vars(module).items() if name.isupper() and name[0] != "_"}
+        assert {name for name in named if isinstance(getattr(module, name), dict)} == set(models)
+        for name, model in models.items():
+            model.model_validate(getattr(module, name), strict=True)
+            assert told[model.__name__]["examples"] == [getattr(module, name)]
+
+
+def has_example(part: Any, schemas: Mapping[str, Any]) -> bool:
+    """Whether a content or a schema shows one, perhaps in the schema that it refers to."""
+    if "example" in part or "examples" in part:
+        return True
+    if "$ref" in part:
+        return has_example(schemas[part["$ref"].rpartition("/")[2]], schemas)
+    nested = [part["schema"]] if "schema" in part else part.get("anyOf", [])
+    return any(has_example(one, schemas) for one in nested)
+
+
+def test_every_answer_has_an_example_and_only_the_types_that_it_comes_in() -> None:
+    found = document(hub(), "/api/v1/openapi.json")
+    types = {}
+    for path, operations in found["paths"].items():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                for content in response.get("content", {}).values():
+                    assert has_example(content, found["components"]["schemas"]), (path, status)
+            types[path] = set(operation["responses"]["200"]["content"])
+    assert {path: of for path, of in types.items() if of != {"application/json"}} == {
+        "/api/v1/export": {"text/csv", "application/jsonl"},
+        "/api/v1/stream": {"text/event-stream"},
+        "/gpu/metric": {"text/plain"},
+        "/metrics": {"text/plain"},
+        "/metrics/dcgm": {"text/plain"},
+    }
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json"])

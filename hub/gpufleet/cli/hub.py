@@ -19,7 +19,7 @@ SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "rules",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``serve``, ``migrate``, ``backup``, ``restore`` and ``nodes``."""
+    """Adds ``serve``, ``migrate``, ``backup``, ``restore``, ``nodes`` and ``test-email``."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     serve = actions.add_parser(
         "serve",
@@ -61,6 +61,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _database(restore)
     about = "list the nodes of a running hub, forget one that is gone"
     nodes.add_arguments(actions.add_parser("nodes", help=about))
+    test_email = actions.add_parser(
+        "test-email",
+        help="send a sample mail, and say what went wrong if it did not go",
+        description="Sends a sample alert mail the way hub.toml says, to every recipient of its"
+        " routes or to those named. The hub need not run.",
+    )
+    test_email.add_argument(
+        "--to", action="append", default=[], metavar="ADDRESS", help="send it to this one instead"
+    )
+    _database(test_email)
 
 
 def _database(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     except config.ConfigError as error:
         print(f"gpufleet hub: {error}", file=sys.stderr)
         return 2
+    if args.action == "test-email":
+        return _test_email(settings, args.to)
     from gpufleet.hub import app
 
     if args.action in ("backup", "restore"):
@@ -116,6 +128,23 @@ def _copy(args: argparse.Namespace, settings: HubConfig) -> int:
         print(f"gpufleet hub {args.action}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _test_email(settings: HubConfig, to: list[str]) -> int:
+    from gpufleet.hub.mail.trial import NotTried, try_out
+
+    try:
+        found = try_out(settings.mail, to)
+    except NotTried as error:
+        print(f"gpufleet hub test-email: {error}", file=sys.stderr)
+        return 2
+    way = settings.mail.mail_dir or "the mail server"
+    for recipient, trouble in found.items():
+        if trouble:
+            print(f"gpufleet hub test-email: {recipient}: {trouble}", file=sys.stderr)
+        else:
+            print(f"{recipient}: {way} took the sample mail.")
+    return 1 if any(found.values()) else 0
 
 
 def _log_to_stderr() -> None:

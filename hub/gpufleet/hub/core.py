@@ -22,6 +22,7 @@ from gpufleet.hub.judge import Judge
 from gpufleet.hub.on_demand import OnDemand
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
+from gpufleet.hub.store.email import OutboxView
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.streams import AgentStream
@@ -102,6 +103,8 @@ class Core:
         self.events: list[EventRow] = []
         """The hub's own events, not yet committed."""
         self.database_trouble = ""
+        self.outbox: OutboxView | None = None
+        """How the outbox of mails was last seen; ``None``: no mail is configured."""
         self.stopping = False
         self._journal = journal
         self._event_seq = 0
@@ -132,6 +135,10 @@ class Core:
             if node.node_id in inventories:
                 self.subjects.load(node, inventories[node.node_id])
         self.alerts.end_of_absent()
+
+    def see_outbox(self, view: OutboxView) -> None:
+        """Mail's own thread says how its outbox is."""
+        self.outbox = view
 
     @staticmethod
     def now() -> int:

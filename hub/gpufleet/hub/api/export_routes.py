@@ -27,7 +27,12 @@ MAX_EXPORTS = 4
 router = APIRouter()
 
 
-@router.get("/export", tags=["History"], responses=schemas.exported(400, 503))
+@router.get(
+    "/export",
+    tags=["History"],
+    responses=schemas.exported(400, 503),
+    response_class=Response,
+)
 async def export(
     desk: AtDesk,
     format: Annotated[Format, Query(description="How rows are written.")] = Format.CSV,
