@@ -147,6 +147,7 @@ EXAMPLES = {
     "GPU_LIST": schemas.MissionList,
     "GROUPS": schemas.GroupPage,
     "SPARKLINES": schemas.Sparklines,
+    "FORGOTTEN_NODE": schemas.ForgottenNode,
     "PROCESSES": schemas.ProcessList,
     "FLEET": schemas.Fleet,
     "READY": schemas.Probe,
