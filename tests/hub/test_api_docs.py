@@ -84,9 +84,29 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
     assert {path: methods for path, methods in written.items() if methods} == {
         "/api/v1/incidents/{incident}/ack": {"post"},
         "/api/v1/incidents/{incident}/close": {"post"},
+        "/api/v1/nodes/{node}": {"delete"},
         "/api/v1/silences": {"post"},
         "/api/v1/silences/{silence}": {"delete"},
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/fleet", "GET"),
+        ("/api/v1/nodes/n1", "DELETE, GET"),
+        ("/api/v1/silences", "GET, POST"),
+    ],
+)
+def test_a_method_that_is_not_possible_is_told_what_is(path: str, allowed: str) -> None:
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(hub()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
+            return await client.put(path)
+
+    response = asyncio.run(run())
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    assert response.json()["detail"] == f"PUT is not possible here, only {allowed}."
 
 
 def test_every_reference_of_the_description_leads_somewhere() -> None:

@@ -16,7 +16,7 @@ from gpufleet.hub.alerts.alerting import Stored
 from gpufleet.hub.core import Core
 from gpufleet.hub.flush import Flusher
 from gpufleet.hub.registrar import Registrar
-from gpufleet.hub.store.alerts import load_open_incidents, load_states
+from gpufleet.hub.store.alerts import load_memories, load_open_incidents, load_states
 from gpufleet.hub.store.chunk import Chunk
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.samples import read_samples
@@ -43,7 +43,9 @@ class SmallHub:
     async def _start(self) -> Any:
         registrar = Registrar(self.database, self._writer)
         with self.database.reading() as connection:
-            alerts = Stored(load_states(connection), load_open_incidents(connection))
+            alerts = Stored(
+                load_states(connection), load_open_incidents(connection), load_memories(connection)
+            )
         self.core = Core(registrar, rules=self._rules, alerts=alerts)
         self.flusher = Flusher(self.core, self.database, self._writer)
         server = ingest.server(ingest.Telemetry(self.core, "test"))

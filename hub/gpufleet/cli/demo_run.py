@@ -178,6 +178,21 @@ class Demo:
                 raise Ended
             self._bury()
 
+    def show(self, seconds: float | None) -> None:
+        """The terminal client in the foreground, until somebody quits it or the time is over."""
+        end = time.monotonic() + seconds if seconds is not None else float("inf")
+        client = children.foreground((*GPUFLEET, "tui", self.plan.http), clean_environment())
+        try:
+            while client.poll() is None and time.monotonic() < end:
+                if children.wait_for_signal(0.5) in children.ENDING:
+                    return
+                if self.hub and self.hub.ended() is not None:
+                    raise DemoFailed(self._obituary(self.hub))
+        finally:
+            if client.poll() is None:
+                client.terminate()
+            client.wait()
+
     def _say(self, line: str) -> None:
         pen = self.pen
         first, *more = line.split("\n")

@@ -1,4 +1,4 @@
-"""``gpufleet hub``: serve the fleet; migrate, copy and restore its database."""
+"""``gpufleet hub``: serve the fleet; migrate, copy and restore its database; forget nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpufleet.cli import nodes
+
 if TYPE_CHECKING:
     from gpufleet.hub.config import HubConfig
 
@@ -17,7 +19,7 @@ SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "rules",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``serve``, ``migrate``, ``backup`` and ``restore``."""
+    """Adds ``serve``, ``migrate``, ``backup``, ``restore``, ``nodes`` and ``test-email``."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     serve = actions.add_parser(
         "serve",
@@ -57,6 +59,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     restore.add_argument("file", type=Path, metavar="FILE", help="a copy made by backup")
     _database(restore)
+    about = "list the nodes of a running hub, forget one that is gone"
+    nodes.add_arguments(actions.add_parser("nodes", help=about))
+    test_email = actions.add_parser(
+        "test-email",
+        help="send a sample mail, and say what went wrong if it did not go",
+        description="Sends a sample alert mail the way hub.toml says, to every recipient of its"
+        " routes or to those named. The hub need not run.",
+    )
+    test_email.add_argument(
+        "--to", action="append", default=[], metavar="ADDRESS", help="send it to this one instead"
+    )
+    _database(test_email)
 
 
 def _database(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +93,8 @@ def _database(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Loads the settings and does what was asked: 2 for wrong settings, 1 if it cannot start."""
+    if args.action == "nodes":
+        return nodes.run(args)
     from gpufleet.hub import config
 
     flags: dict[str, Any] = {name: getattr(args, name, None) for name in SETTINGS}
@@ -87,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     except config.ConfigError as error:
         print(f"gpufleet hub: {error}", file=sys.stderr)
         return 2
+    if args.action == "test-email":
+        return _test_email(settings, args.to)
     from gpufleet.hub import app
 
     if args.action in ("backup", "restore"):
@@ -110,6 +128,23 @@ def _copy(args: argparse.Namespace, settings: HubConfig) -> int:
         print(f"gpufleet hub {args.action}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _test_email(settings: HubConfig, to: list[str]) -> int:
+    from gpufleet.hub.mail.trial import NotTried, try_out
+
+    try:
+        found = try_out(settings.mail, to)
+    except NotTried as error:
+        print(f"gpufleet hub test-email: {error}", file=sys.stderr)
+        return 2
+    way = settings.mail.mail_dir or "the mail server"
+    for recipient, trouble in found.items():
+        if trouble:
+            print(f"gpufleet hub test-email: {recipient}: {trouble}", file=sys.stderr)
+        else:
+            print(f"{recipient}: {way} took the sample mail.")
+    return 1 if any(found.values()) else 0
 
 
 def _log_to_stderr() -> None:

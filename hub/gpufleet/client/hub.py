@@ -138,7 +138,7 @@ class Hub:
             yield response, sock
         finally:
             self._answering = None
-            whole = response.isclosed()
+            whole = response.isclosed() or response.length == 0
             response.close()
             if not whole or response.will_close:
                 self.close()

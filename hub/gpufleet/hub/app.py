@@ -234,6 +234,7 @@ async def _run(
                 reader,
                 rules,
                 retention_of(config),
+                config.mail,
             )
             over = asyncio.create_task(first(keeper.lost, stop))
             try:

@@ -22,6 +22,7 @@ from gpufleet.hub.judge import Judge
 from gpufleet.hub.on_demand import OnDemand
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
+from gpufleet.hub.store.email import OutboxView
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.streams import AgentStream
@@ -102,6 +103,8 @@ class Core:
         self.events: list[EventRow] = []
         """The hub's own events, not yet committed."""
         self.database_trouble = ""
+        self.outbox: OutboxView | None = None
+        """How the outbox of mails was last seen; ``None``: no mail is configured."""
         self.stopping = False
         self._journal = journal
         self._event_seq = 0
@@ -111,6 +114,10 @@ class Core:
         self._room.set()
         for record in registrar.nodes():
             facts = record.node
+            at = Position(record.epoch, record.seq)
+            self.logs[record.id] = NodeLog(record.id, received=at, committed=at)
+            if registrar.forgotten(facts.name):
+                continue
             self.fleet.nodes[facts.name] = Node(
                 node_id=record.id,
                 name=facts.name,
@@ -123,13 +130,15 @@ class Core:
                 epoch=record.epoch,
                 last_receipt_ms=record.last_seen_ms,
             )
-            at = Position(record.epoch, record.seq)
-            self.logs[record.id] = NodeLog(record.id, received=at, committed=at)
         inventories = registrar.take_inventories()
         for node in self.fleet.nodes.values():
             if node.node_id in inventories:
                 self.subjects.load(node, inventories[node.node_id])
         self.alerts.end_of_absent()
+
+    def see_outbox(self, view: OutboxView) -> None:
+        """Mail's own thread says how its outbox is."""
+        self.outbox = view
 
     @staticmethod
     def now() -> int:
@@ -166,7 +175,8 @@ class Core:
         node = self.fleet.nodes.get(name)
         if node is None:
             node = self.fleet.nodes[name] = Node(record.id, name)
-            self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
+            if record.id not in self.logs:  # else it was forgotten
+                self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
         self._refuse_second_machine(registration)
         node.labels = registration.labels
         node.method = registration.method

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from datetime import UTC
 from typing import Any, TextIO
 
 from gpufleet.hub import ingest, xids
@@ -17,10 +16,12 @@ from gpufleet.hub.alerts.rules_watch import RulesWatch
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.core import Core
 from gpufleet.hub.flush import Flusher
+from gpufleet.hub.mail.config import MailConfig
+from gpufleet.hub.mail.mailer import Mailer
 from gpufleet.hub.readers import Readers
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.standby import HttpFront, StreamFront
-from gpufleet.hub.store.alerts import load_open_incidents, load_states
+from gpufleet.hub.store.alerts import load_memories, load_open_incidents, load_states
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.events import events_since
@@ -56,6 +57,7 @@ class Turn:
         reader: Executor,
         rules: RulesWatch,
         retention: Retention,
+        mail: MailConfig,
     ) -> None:
         self._database = database
         self._version = version
@@ -66,6 +68,8 @@ class Turn:
         self._reader = reader
         self._rules = rules
         self._retention = retention
+        self._mail = mail
+        self._mailer: Mailer | None = None
         self._core: Core | None = None
         self._flusher: Flusher
         self._tasks: list[asyncio.Task[None]] = []
@@ -104,9 +108,15 @@ class Turn:
     def begin(self, watch: Watch) -> None:
         """Open both doors, once ``load`` has succeeded."""
         assert self._core is not None
-        readers = Readers(self._core, self._database, self._reader, self._version)
+        commit = self._flusher.flush
+        readers = Readers(self._core, self._database, self._reader, self._version, commit)
         alerts = AlertDesk(
-            self._core, self._database, self._reader, self._rules, self._flusher.flush, UTC
+            self._core,
+            self._database,
+            self._reader,
+            self._rules,
+            self._flusher.flush,
+            self._mail.zone,
         )
         self._http.hub = create_app(readers, alerts=alerts)
         self._streams.serve(ingest.Telemetry(self._core, self._version))
@@ -116,6 +126,15 @@ class Turn:
             watch("rules", _every(RULES_SECONDS, self._look_at_rules)),
         ]
         self._core.alerts.listen()
+        book = self._core.alerts.book
+        self._mailer = Mailer(
+            self._database,
+            self._mail,
+            self._core.now,
+            lambda: {one.id: one for one in list(book.open.values())},
+            self._core.see_outbox,
+        )
+        self._mailer.start()
 
     def _look_at_rules(self) -> None:
         """Put an edited rules file in force, or say what is wrong with it."""
@@ -146,13 +165,17 @@ class Turn:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._mailer is not None:
+            await asyncio.to_thread(self._mailer.stop)
         await asyncio.to_thread(self._writer.shutdown)
         return written
 
 
 def _alerts(database: Database) -> Stored:
     with database.reading() as connection:
-        return Stored(load_states(connection), load_open_incidents(connection))
+        return Stored(
+            load_states(connection), load_open_incidents(connection), load_memories(connection)
+        )
 
 
 def _histories(database: Database) -> dict[int, Mapping[str, Any]]:

@@ -24,6 +24,7 @@ from gpufleet.alerting.engine.machines import (
     Happened,
     Machines,
 )
+from gpufleet.alerting.engine.power_watch import PowerWatch
 from gpufleet.alerting.rules.evaluate import Round, World
 from gpufleet.alerting.rules.pattern import matches
 from gpufleet.alerting.rules.rule import Rule, RuleSet
@@ -110,6 +111,7 @@ class Engine:
     def __init__(self, rules: RuleSet, schema: Schema, capacity: int = 256) -> None:
         self.schema = schema
         self.world = World(schema, capacity)
+        self.power = PowerWatch(self.world, schema)
         self.subjects: dict[int, Subject] = {}
         self._slots: dict[tuple[Scope, str], int] = {}
         self._running: dict[str, _Running] = {}
@@ -147,6 +149,7 @@ class Engine:
         for former in before.values():
             dropped += self._standings(former)
         self.rules = rules
+        self.power.follow(rules)
         return [standing for standing in dropped if standing.alert.state is not State.OK]
 
     def _new(self, rule: Rule) -> _Running:
@@ -219,6 +222,7 @@ class Engine:
             running.subjects[slot] = False
             running.changed.discard(slot)
         self.world.forget(slot)
+        self.power.forget(slot)
         self.world.node_slot[slot] = -1
         return [standing for standing in left if standing.alert.state is not State.OK]
 
@@ -258,6 +262,7 @@ class Engine:
         look = Round(self.world, slots, times_ms, values)
         if by_samples:
             look.remember()
+            self.power.feed(slots, times_ms, values)
         found: list[Transition] = []
         for running in self._running.values():
             if running.by_samples is by_samples:
@@ -268,6 +273,8 @@ class Engine:
 
     def _step_rule(self, running: _Running, look: Round, epochs: Ints) -> list[Transition]:
         rule, machines, slots = running.rule, running.machines, look.slots
+        if not machines.kept.any() and not look.holds_somewhere(rule.condition):
+            return []
         true, false = look.condition(rule.condition)
         here = running.subjects[slots]
         bad = true & here
@@ -371,10 +378,12 @@ class Engine:
         look = Round(self.world, slots, ticks, values)
         look.remember()
         look.latch()
+        self.power.feed(slots, ticks, values, judged=True)
 
     def longest_window_ms(self) -> int:
         """How far back ``refill`` has to begin; 0: nothing to fill."""
-        return max((bins.window_ms for bins in self.world.bins.values()), default=0)
+        windows = [bins.window_ms for bins in self.world.bins.values()]
+        return max([*windows, self.power.history_ms])
 
     def restore(self, standings: Iterable[Standing]) -> list[Standing]:
         """Go on with what was stored; those of rules that are gone or changed come back."""

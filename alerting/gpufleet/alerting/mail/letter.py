@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpufleet.alerting.incident import Incident
 from gpufleet.alerting.mail.message import Envelope, compose, message_id
@@ -20,6 +20,8 @@ from gpufleet.alerting.mail.view import Letter, charted, view_of
 
 History = Callable[[Sequence[Incident], int, int], Sequence[Line]]
 """Values of the incidents' metric from one time to another (Unix ms), a line for each GPU."""
+
+TEST = "This is a test: nothing is wrong. It was sent by gpufleet hub test-email."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,13 @@ def written(
     name: str,
     references: tuple[str, ...] = (),
     chart: bytes | None = None,
+    *,
+    test: bool = False,
 ) -> Written:
-    """The mail called ``name`` (message.py) for one recipient."""
+    """The mail called ``name`` (message.py) for one recipient; ``test``: it says that it is one."""
     view = view_of(letter)
+    if test:
+        view = replace(view, subject=f"[TEST] {view.subject}", why=TEST)
     own_id = message_id(name, sender)
     envelope = Envelope(
         sender=sender,

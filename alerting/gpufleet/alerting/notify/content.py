@@ -81,7 +81,7 @@ class Content:
             for one in getattr(self, name):
                 part[one] = name
         for one in untold:
-            if part[one] in ("lasting", "fired"):
+            if part[one] in ("lasting", "no_data"):
                 part[one] = "fired"
             elif part[one] == "resolved":
                 part[one] = "fired_and_resolved"

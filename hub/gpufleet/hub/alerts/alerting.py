@@ -7,13 +7,15 @@ but never behind, since only evaluated records are committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gpufleet.alerting.engine.engine import Engine, Standing, Subject, Transition
 from gpufleet.alerting.incident import Incident, Notice
+from gpufleet.alerting.power.latch import Memory
 from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.alerting.state import OPEN, Scope, State
 from gpufleet.hub.alert_names import PROCESS_COUNT, alert_schema
@@ -24,6 +26,9 @@ from gpufleet.hub.fleet import Binding, Fleet, Node
 from gpufleet.hub.recorder import NodeLog
 from gpufleet.hub.store.alerts import AlertWrite, StateRow
 from gpufleet.hub.store.write import EventRow
+from gpufleet.proto.logline import said
+
+_log = logging.getLogger(__name__)
 
 SECOND_MS = 1000
 SETTLE_MS = 60_000
@@ -36,6 +41,8 @@ class Stored:
     states: Sequence[tuple[int, Standing]] = ()
     """(subject id, where it stands)."""
     incidents: Sequence[Incident] = ()
+    memories: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """Subject id → what the detector of power steps remembers."""
 
 
 class Alerting:
@@ -58,12 +65,16 @@ class Alerting:
         self._to_restore: dict[int, list[Standing]] = {}
         for subject_id, standing in stored.states:
             self._to_restore.setdefault(subject_id, []).append(standing)
+        self._memories = dict(stored.memories)
+        self._saved: dict[int, Memory | None] = dict.fromkeys(stored.memories)
         self._forgotten: list[StateRow] = []
         self._slot_ids: dict[int, int] = {}
         self._listening_since: int | None = None
         self._looked_ms = 0
         self._settled_ms = mono()
         self._process_lists: dict[str, int] = {}
+        self._work: dict[int, frozenset[int]] = {}
+        """Slot → processes on it when its node last told."""
         self._counts = np.full(fleet.capacity, np.nan)
         self._moved = True
 
@@ -80,8 +91,10 @@ class Alerting:
 
     def node_changed(self, node: Node, left: Iterable[int]) -> None:
         """A node's inventory was set; ``left`` are slots that it has no more."""
+        known = node.name in self._fleet.nodes
+        why = "It left its node's inventory." if known else "Its node was forgotten."
         for slot in left:
-            self._decommission(slot, "It left its node's inventory.")
+            self._decommission(slot, why)
         own = () if node.own_slot is None else (node.own_slot,)
         for slot in (*own, *node.slots):
             view = self._fleet.subjects[slot]
@@ -97,9 +110,13 @@ class Alerting:
                 node.interval_ms,
                 node.own_slot,
             )
-            if self.engine.subjects.get(slot) != subject:
+            before = self.engine.subjects.get(slot)
+            if before != subject:
                 self.engine.set_subject(slot, subject)
+                if before is not None and _mig_mode(before) != _mig_mode(subject):
+                    self._work_changed([slot], self._now())
             self._slot_ids[slot] = view.subject_id
+            self._remember(slot, view.subject_id)
             for standing in self._to_restore.pop(view.subject_id, ()):
                 self._restore(view.subject_id, replace(standing, key=view.key))
 
@@ -109,6 +126,21 @@ class Alerting:
             reason = "Its rule was removed or has another condition now."
             self.book.close((dropped.rule, subject_id), self._now(), "gpufleet", reason)
             self._forgotten.append(StateRow(dropped.rule, subject_id, None))
+
+    def _remember(self, slot: int, subject_id: int) -> None:
+        document = self._memories.pop(subject_id, None)
+        if document is not None:
+            try:
+                self.engine.power.restore(slot, Memory.from_json(document))
+            except (KeyError, TypeError, ValueError) as error:  # not of this program's making
+                _log.error(
+                    "what power steps remember is unreadable %s",
+                    said(subject=subject_id, reason=repr(error)),
+                )
+
+    def _work_changed(self, slots: list[int], time_ms: int) -> None:
+        """What runs on these GPUs changed."""
+        self.engine.power.changed(np.array(slots, np.int64), np.full(len(slots), time_ms, np.int64))
 
     def _decommission(self, slot: int, why: str) -> None:
         self._moved = True
@@ -207,9 +239,13 @@ class Alerting:
             if node is None or self._process_lists.get(name) == time_ms:
                 continue
             self._process_lists[name] = time_ms
-            counts = facts.process_counts(self._fleet, node, self._fleet.processes)
-            for slot, count in counts.items():
-                self._counts[slot] = count
+            work = facts.work_of(self._fleet, node)
+            for slot, processes in work.items():
+                self._counts[slot] = len(processes)
+            moved = [slot for slot, found in work.items() if self._work.get(slot) != found]
+            known = [slot for slot in moved if slot in self._work]
+            self._work.update(work)
+            self._work_changed(known, time_ms)
         self.engine.set_facts(PROCESS_COUNT, self._counts[: self.engine.world.capacity])
 
     def _take(self, transitions: Iterable[Transition]) -> None:
@@ -288,7 +324,25 @@ class Alerting:
                 states.append(StateRow(rule.name, subject_id, standing))
         incidents, self.book.changed = list(self.book.changed.values()), {}
         notices, self.book.notices = self.book.notices, []
-        return AlertWrite(states, incidents, notices)
+        return AlertWrite(states, incidents, notices, self._memories_of(slots))
+
+    def _memories_of(self, slots: Iterable[int]) -> Mapping[int, Mapping[str, float] | None]:
+        """What the detector of power steps remembers of these slots, where it is news."""
+        found: dict[int, Mapping[str, float] | None] = {}
+        wanted = [slot for slot in slots if slot in self._slot_ids]
+        remembered = self.engine.power.memory(wanted)
+        for slot in wanted:
+            subject_id, memory = self._slot_ids[slot], remembered.get(slot)
+            if memory != self._saved.get(subject_id):
+                found[subject_id] = None if memory is None else memory.to_json()
+                if memory is None:
+                    del self._saved[subject_id]
+                else:
+                    self._saved[subject_id] = memory
+            elif memory is None and subject_id in self._saved:
+                found[subject_id] = None
+                del self._saved[subject_id]
+        return found
 
     def not_written(self, write: AlertWrite) -> None:
         """The database did not take it: it is due again."""
@@ -298,6 +352,12 @@ class Alerting:
                 self._forgotten.append(row)
             elif slot is not None:
                 self.engine.not_stored(row.rule, slot)
+        for subject_id in write.memories:
+            self._saved[subject_id] = None
         self.book.changed = {**{one.id: one for one in write.incidents}, **self.book.changed}
         notices: list[Notice] = [*write.notices, *self.book.notices]
         self.book.notices = notices
+
+
+def _mig_mode(subject: Subject) -> object:
+    return subject.facts.get("mig_mode")

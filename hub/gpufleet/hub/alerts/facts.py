@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from gpufleet.alerting.engine.machine import GAP_INTERVALS, MAX_GAP_MS
 from gpufleet.alerting.rules.tree import FlagName
 from gpufleet.hub.fleet import Fleet, Node
-from gpufleet.hub.views import ProcessView
 from gpufleet.proto.catalog import BY_NAME
 
 LISTENING_MS = 60_000
@@ -76,17 +74,17 @@ def silent(fleet: Fleet, now_mono: int, listened_ms: int) -> NDArray[np.int64]:
     return np.flatnonzero(now_mono - fleet.receipt_mono > gap)
 
 
-def process_counts(
-    fleet: Fleet, node: Node, processes: Mapping[str, tuple[ProcessView, ...]]
-) -> Mapping[int, int]:
-    """Slot → processes on it, for the GPUs of a node whose list is known."""
-    listed = processes.get(node.name)
+def work_of(fleet: Fleet, node: Node) -> Mapping[int, frozenset[int]]:
+    """Slot → pids on it, for the GPUs of a node whose process list is known."""
+    listed = fleet.processes.get(node.name)
     if listed is None:
         return {}
-    counts = Counter(process.gpu for process in listed)
+    by_key: dict[str, set[int]] = {}
+    for process in listed:
+        by_key.setdefault(process.gpu, set()).add(process.pid)
     found = {}
     for slot in node.slots:
         subject = fleet.subjects[slot]
         if subject is not None:
-            found[slot] = counts[subject.key]
+            found[slot] = frozenset(by_key.get(subject.key, ()))
     return found

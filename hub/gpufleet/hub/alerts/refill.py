@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpufleet.alerting.engine.engine import Engine
+from gpufleet.alerting.engine.power_watch import METRICS
 from gpufleet.alerting.rules.tree import Bit, Share, Value, Was, Window, parts
 from gpufleet.hub.fleet import Fleet
 from gpufleet.hub.store.chunk import Chunk
@@ -59,6 +60,8 @@ def _wanted(engine: Engine) -> list[int]:
                         names.add(inner.name)
                     elif isinstance(inner, Bit):
                         names.add(inner.metric)
+    if engine.power.wanted:
+        names.update(METRICS)
     ids = {BY_NAME[name].id for name in names}
     if _RATIO in ids:
         ids |= {_USED, _TOTAL}

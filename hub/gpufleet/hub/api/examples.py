@@ -176,6 +176,12 @@ FLEET: dict[str, Any] = {
         "by_fault": {},
     },
     "mig_devices": 0,
+    "alerts": {
+        "pending": 1,
+        "firing": 2,
+        "no_data": 0,
+        "by_severity": {"info": 0, "warning": 1, "critical": 1},
+    },
     "users": 1,
     "processes": 8,
     "utilization_ratio": _spread(0.91, 0.4, 1.0),

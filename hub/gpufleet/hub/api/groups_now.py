@@ -19,7 +19,7 @@ from gpufleet.hub.api.select import select
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.api.totals import SPREADS, SUMS, rounded_mean
-from gpufleet.hub.api.values import Floats, json_value
+from gpufleet.hub.api.values import Floats, json_values
 from gpufleet.hub.trend import STEP_MS, Trend
 from gpufleet.hub.views import ProcessView
 from gpufleet.proto.catalog import BY_NAME
@@ -100,17 +100,15 @@ class Grouped:
         """Of all GPUs those that are heard from and that nobody uses."""
         return np.asarray((self.table.numbers("process_count") == 0) & self.table.gpus.fresh)
 
-    @cached_property
-    def processes(self) -> list[list[ProcessView]]:
-        """The processes of each group; of a user the user's own."""
-        found = []
-        for name, members in zip(self.names, self.members, strict=True):
-            of_group: list[ProcessView] = []
-            for index in members.tolist():
-                if self.table.gpus.fresh[index]:
-                    here = self.table.processes_of(self.table.gpus.subjects[index].key)
-                    of_group += [p for p in here if not self.by_user or p.user == name]
-            found.append(of_group)
+    def processes(self, i: int) -> list[ProcessView]:
+        """The processes of a group; of a user the user's own."""
+        found: list[ProcessView] = []
+        if not self.table.processes:
+            return found
+        for index in self.members[i].tolist():
+            if self.table.gpus.fresh[index]:
+                here = self.table.processes_of(self.table.gpus.subjects[index].key)
+                found += [p for p in here if not self.by_user or p.user == self.names[i]]
         return found
 
 
@@ -168,9 +166,9 @@ def _sort_values(grouped: Grouped, name: str) -> Floats:
     if name == "health":
         return grouped.spread("health")[3]
     if name == "processes":
-        return np.array([len(found) for found in grouped.processes], np.float64)
+        return np.array([len(grouped.processes(i)) for i in range(len(grouped))], np.float64)
     if name == "process_memory_bytes":
-        sums = [_memory(found) for found in grouped.processes]
+        sums = [_memory(grouped.processes(i)) for i in range(len(grouped))]
         return np.array([np.nan if n is None else n for n in sums], np.float64)
     if name in SUMS:
         return grouped.total(name)[1]
@@ -187,26 +185,28 @@ SORTS = (
 
 
 def _rows(grouped: Grouped, trend: Trend, points: int, shown: list[int]) -> list[dict[str, Any]]:
-    spreads = {name: grouped.spread(name) for name in SPREADS}
-    sums = {name: grouped.total(name) for name in SUMS}
     free, stale = grouped.count(grouped.free), grouped.count(~grouped.table.gpus.fresh)
-    rows = []
-    for i in shown:
-        row = _head(grouped, i)
-        row |= {"free": int(free[i]), "stale": int(stale[i])}
-        for name, (counts, means, least, greatest) in spreads.items():
-            metric = BY_NAME[name]
-            row[name] = {
-                "gpus": int(counts[i]),
-                "mean": rounded_mean(metric, float(means[i])),
-                "min": json_value(metric, float(least[i])),
-                "max": json_value(metric, float(greatest[i])),
-            }
-        for name, (counts, total) in sums.items():
-            value = json_value(BY_NAME[name], float(total[i]))
-            row[name] = {"gpus": int(counts[i]), "sum": value}
+    rows = [_head(grouped, i) | {"free": int(free[i]), "stale": int(stale[i])} for i in shown]
+    for name in SPREADS:
+        counts, means, least, greatest = grouped.spread(name)
+        metric = BY_NAME[name]
+        for row, n, mean, low, high in zip(
+            rows,
+            counts[shown].tolist(),
+            means[shown].tolist(),
+            json_values(metric, least[shown]),
+            json_values(metric, greatest[shown]),
+            strict=True,
+        ):
+            middle = rounded_mean(metric, mean)
+            row[name] = {"gpus": n, "mean": middle, "min": low, "max": high}
+    for name in SUMS:
+        counts, sums = grouped.total(name)
+        totals = json_values(BY_NAME[name], sums[shown])
+        for row, n, total in zip(rows, counts[shown].tolist(), totals, strict=True):
+            row[name] = {"gpus": n, "sum": total}
+    for row, i in zip(rows, shown, strict=True):
         row["load"] = group_load(grouped, i, trend, points) if points else None
-        rows.append(row)
     return rows
 
 
@@ -214,7 +214,7 @@ def _head(grouped: Grouped, i: int) -> dict[str, Any]:
     subjects = [grouped.table.gpus.subjects[index] for index in grouped.members[i].tolist()]
     nodes = dict.fromkeys(subject.node for subject in subjects)
     levels = [subject.health.level for subject in subjects]
-    processes = grouped.processes[i]
+    processes = grouped.processes(i)
     views = grouped.table.snapshot.nodes
     return {
         "group": grouped.names[i],

@@ -89,6 +89,23 @@ class Sum(Document):
     sum: Number | None
 
 
+class SeverityCounts(Document):
+    """Firing alerts by severity."""
+
+    info: int
+    warning: int
+    critical: int
+
+
+class AlertCounts(Document):
+    """Alerts that are not well; ``firing`` holds those that are recovering."""
+
+    pending: int
+    firing: int
+    no_data: int
+    by_severity: SeverityCounts
+
+
 class Fleet(Document):
     """Totals of the fleet."""
 
@@ -98,6 +115,7 @@ class Fleet(Document):
     nodes: NodeCounts
     gpus: GpuCounts
     mig_devices: int
+    alerts: AlertCounts
     users: int
     processes: int
     utilization_ratio: Spread
@@ -180,6 +198,13 @@ class NodePage(Document):
     total: int
     next_cursor: str | None
     nodes: list[NodeRow]
+
+
+class ForgottenNode(Document):
+    """A node that the hub shows no more."""
+
+    name: str
+    gpus: int
 
 
 def _row() -> type[BaseModel]:

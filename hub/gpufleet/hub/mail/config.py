@@ -145,7 +145,7 @@ def _sender(smtp: Mapping[str, Any]) -> str:
     if "from" not in smtp:
         raise MailConfigError('smtp: say whom mails come from: from = "gpufleet@example.org".')
     sender = _text(smtp, "from", "smtp")
-    if not _ADDRESS.fullmatch(address_of(sender)) or not sender.isprintable():
+    if not is_address(address_of(sender)) or not sender.isprintable():
         raise MailConfigError(f"smtp: from = {sender!r} is no mail address.")
     return sender
 
@@ -164,7 +164,7 @@ def _route(value: Any, number: int) -> Route:
     if not recipients:
         raise MailConfigError(f'{where} has no recipients: write recipients = ["ops@example.org"].')
     for one in recipients:
-        if not _ADDRESS.fullmatch(one):
+        if not is_address(one):
             raise MailConfigError(f"{where}: {one!r} is no mail address.")
     words = [one.value for one in Severity]
     severities = _texts(route.get("severity"), f"{where}: severity")
@@ -256,6 +256,11 @@ def _zone(name: Any) -> tzinfo:
         raise MailConfigError(
             f"timezone = {name!r} is not known here: write one such as Europe/Berlin or UTC."
         ) from None
+
+
+def is_address(text: str) -> bool:
+    """Whether mail can be sent to it: ``name@host``, without a display name."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def _near(word: Any, words: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -15,11 +16,13 @@ from gpufleet.hub.mail.history import stored_history
 from gpufleet.hub.mail.notifier import Notifier
 from gpufleet.hub.mail.outbox import FileTransport, Sender, SmtpTransport, Transport
 from gpufleet.hub.store.database import Database
+from gpufleet.hub.store.email import OutboxView, outbox_view
 from gpufleet.hub.store.errors import StoreError, StoreLeaseLost
 
 PAUSE_SECONDS = 1.0
 STORE_PAUSE_SECONDS = 5.0
 STOP_SECONDS = 5.0
+WATCH_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +46,12 @@ class Mailer:
         config: MailConfig,
         now: Callable[[], int],
         live: Callable[[], Mapping[str, Incident]] = dict,
+        see: Callable[[OutboxView], None] = lambda view: None,
     ) -> None:
+        """``live``, ``see`` and ``now`` are called from mail's threads."""
+        self._database = database
         self._config = config
+        self._see = see
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self.sender: Sender | None = None
@@ -65,6 +72,7 @@ class Mailer:
         if self.sender is not None and self._notifier is not None:
             self._begin("mail notifier", partial(self._work, self._notifier))
             self._begin("mail sender", partial(self._work, self.sender))
+            self._begin("mail watch", self._watch)
         if self._config.heartbeat_url:
             self._begin("heartbeat", self._beat)
 
@@ -101,6 +109,15 @@ class Mailer:
                     _log.exception("mail failed unexpectedly, it is tried again")
                 trouble, pause = repr(error), STORE_PAUSE_SECONDS
             self._stopped.wait(pause)
+
+    def _watch(self) -> None:
+        """Tell how the outbox is, every few seconds."""
+        while not self._stopped.is_set():
+            with contextlib.suppress(StoreError):  # the workers say so
+                with self._database.reading() as connection:
+                    view = outbox_view(connection)
+                self._see(view)
+            self._stopped.wait(WATCH_SECONDS)
 
     def _beat(self) -> None:
         heartbeat = Heartbeat(self._config.heartbeat_url)

@@ -35,7 +35,6 @@ from gpufleet.hub.store.email import (
     Mail,
     MailState,
     held_mails,
-    load_silences,
     load_told,
     put_mails,
     recent_mails,
@@ -43,6 +42,7 @@ from gpufleet.hub.store.email import (
     unsent_of,
     write_told,
 )
+from gpufleet.hub.store.silences import list_silences
 
 NOTICES = 2000
 """Notices of one step."""
@@ -138,7 +138,7 @@ class Notifier:
             wanted |= {one for mail in unsent for one in mail.content.ids()}
             incidents = find_incidents(connection, wanted)
             open_now = load_open_incidents(connection)
-            silences = load_silences(connection)
+            silences = [one.silence for one in list_silences(connection, now_ms)]
         for incident_id, live in self._live().items():
             stored = incidents.get(incident_id)
             if stored is not None and stored.open and live.open:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, or_, select, tuple_, update
@@ -13,13 +13,13 @@ from gpufleet.alerting.engine.machine import Alert
 from gpufleet.alerting.incident import Incident, Notice
 from gpufleet.alerting.state import OPEN, Kind, Scope, Severity, State
 from gpufleet.hub.store.dialect import batches, insert_or_ignore, upsert
-from gpufleet.hub.store.tables import alert_states, incidents, notices
+from gpufleet.hub.store.tables import alert_memories, alert_states, incidents, notices
 
 _OPEN = [state.value for state in OPEN]
 _PLAIN = tuple(
-    field.name
-    for field in fields(Incident)
-    if field.name
+    one.name
+    for one in fields(Incident)
+    if one.name
     not in ("group", "severity", "scope", "state", "labels", "reasons", "processes", "users")
 )
 _STATE_KEY = ("rule", "subject_id")
@@ -41,9 +41,11 @@ class AlertWrite:
     states: Sequence[StateRow] = ()
     incidents: Sequence[Incident] = ()
     notices: Sequence[Notice] = ()
+    memories: Mapping[int, Mapping[str, float] | None] = field(default_factory=dict)
+    """Subject id → what the detector of power steps remembers; None: nothing any more."""
 
     def __bool__(self) -> bool:
-        return bool(self.states or self.incidents or self.notices)
+        return bool(self.states or self.incidents or self.notices or self.memories)
 
 
 def write_alerts(connection: Connection, write: AlertWrite) -> None:
@@ -63,6 +65,7 @@ def write_alerts(connection: Connection, write: AlertWrite) -> None:
         changed = [column.name for column in incidents.c if column.name != "id"]
         statement = upsert(connection, incidents, ("id",), changed)
         connection.execute(statement, [_incident_values(one) for one in write.incidents])
+    _write_memories(connection, write.memories)
     if write.notices:
         connection.execute(
             insert_or_ignore(connection, notices),
@@ -80,6 +83,27 @@ def write_alerts(connection: Connection, write: AlertWrite) -> None:
                 for notice in write.notices
             ],
         )
+
+
+def _write_memories(
+    connection: Connection, memories: Mapping[int, Mapping[str, float] | None]
+) -> None:
+    gone = [subject_id for subject_id, document in memories.items() if document is None]
+    for some in batches(gone):
+        connection.execute(delete(alert_memories).where(alert_memories.c.subject_id.in_(some)))
+    rows = [
+        {"subject_id": subject_id, "document": dict(document)}
+        for subject_id, document in memories.items()
+        if document is not None
+    ]
+    if rows:
+        statement = upsert(connection, alert_memories, ("subject_id",), ("document",))
+        connection.execute(statement, rows)
+
+
+def load_memories(connection: Connection) -> dict[int, Mapping[str, float]]:
+    """What the detector of power steps remembered, by subject id."""
+    return {row.subject_id: row.document for row in connection.execute(select(alert_memories))}
 
 
 def load_states(connection: Connection) -> list[tuple[int, Standing]]:

@@ -1,4 +1,4 @@
-"""Mail in SQL: the outbox with its claims, group episodes, flapping alerts, silences."""
+"""Mail in SQL: the outbox with its claims, group episodes, flapping alerts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from gpufleet.alerting.notify.absorb import Told
 from gpufleet.alerting.notify.content import Content, content_from
 from gpufleet.alerting.notify.episode import FLAP_WINDOW_MS, Episode, Flap, GroupKey, episode_from
 from gpufleet.alerting.notify.limits import HOUR_MS, Recent
-from gpufleet.alerting.notify.muting import MatcherError, Silence, silence_from
 from gpufleet.alerting.state import Severity
 from gpufleet.hub.store.dialect import batches, insert_or_ignore, upsert
-from gpufleet.hub.store.tables import email_flaps, email_groups, email_outbox, silences
+from gpufleet.hub.store.tables import email_flaps, email_groups, email_outbox
 
 
 class MailState(Enum):
@@ -125,17 +124,6 @@ def write_told(
         connection.execute(statement, moves)
         old = email_flaps.c.last_ms <= now_ms - FLAP_WINDOW_MS
         connection.execute(delete(email_flaps).where(old))
-
-
-def load_silences(connection: Connection) -> list[Silence]:
-    """Silences and windows; one whose matchers are none mutes nothing."""
-    found = []
-    for row in connection.execute(select(silences)):
-        try:
-            found.append(silence_from(dict(row._mapping)))
-        except (MatcherError, ValueError, AssertionError):
-            continue
-    return found
 
 
 def put_mails(connection: Connection, mails: Sequence[Mail]) -> None:

@@ -215,6 +215,14 @@ alert_states = Table(
 )
 """Where a rule stands with a subject, unless it has long been well (gpufleet.alerting.engine)."""
 
+alert_memories = Table(
+    "alert_memories",
+    metadata,
+    Column("subject_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", JSON, nullable=False),
+)
+"""What the detector of power steps remembers of a GPU (gpufleet.alerting.power)."""
+
 incidents = Table(
     "incidents",
     metadata,
