@@ -47,13 +47,10 @@ COMMANDS: dict[str, Command] = {
         "hub",
     ),
     "usage": Command("gpufleet.cli.usage", "who held the GPUs, for how long, and used them", "hub"),
-<<<<<<< HEAD
     "alerts": Command(
         "gpufleet.cli.alerts", "list, acknowledge and silence alerts; check and test rules", "hub"
     ),
-=======
     "tui": Command("gpufleet.cli.tui", "the fleet in this terminal", "tui"),
->>>>>>> refs/heads/tui
     "demo": Command("gpufleet.cli.demo", "a whole fleet on this machine, to look at", "agent,hub"),
 }
 
