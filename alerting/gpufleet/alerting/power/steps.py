@@ -159,7 +159,7 @@ class PowerSteps:
             ~latched
             & (np.abs(medians.power - power_before) > STEP)
             & (np.abs(medians.utilization - utilization_before) < STEADY)
-            & (medians.seen <= SEEN)
+            & (home | (medians.seen <= SEEN))
         )
         ended = latched & (
             (np.abs(medians.power - self._before[slots]) < APART)
