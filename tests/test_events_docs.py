@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gpufleet.agent.faults.sighting import FaultKind
 from gpufleet.agent.model import FaultState
-from gpufleet.agent.sighting import FaultKind
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -50,7 +50,7 @@ def sources() -> list[Path]:
 
 
 def module_name(path: Path, root: Path = ROOT) -> str:
-    """``agent/gpufleet/agent/nvml.py`` → ``agent.nvml``."""
+    """``agent/gpufleet/agent/nvml/calls.py`` → ``agent.nvml.calls``."""
     parts = path.relative_to(root).with_suffix("").parts[2:]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -132,6 +132,13 @@ def test_the_walk_sees_the_parts_of_this_checkout() -> None:
 
 def test_no_part_has_an_init_file_in_the_shared_namespace() -> None:
     assert not list(ROOT.glob("*/gpufleet/__init__.py"))
+
+
+def test_a_folder_of_the_agent_loads_none_of_its_modules_by_itself() -> None:
+    for path in ROOT.glob("agent/gpufleet/agent/**/__init__.py"):
+        docstring, *rest = ast.parse(path.read_text(encoding="utf-8")).body
+        assert isinstance(docstring, ast.Expr), path
+        assert not rest, f"{path}: a collector that was not chosen costs memory"
 
 
 @pytest.mark.parametrize(

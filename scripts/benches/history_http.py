@@ -33,7 +33,7 @@ def ask_hub(url: str, folder: Path, gpus: int, end_ms: int, points: int) -> None
     command += ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
     with Child("hub", command, folder / "hub.log", dict(os.environ)) as hub:
         wait_for_port(http_port, hub, START_SECONDS)
-        _wait_ready(http_port, hub)
+        wait_ready(http_port, hub)
         connection = http.client.HTTPConnection("127.0.0.1", http_port, timeout=60)
         for name, span in RANGES:
             where = f"start={(end_ms - span) / 1000:.3f}&end={end_ms / 1000:.3f}&points={points}"
@@ -53,7 +53,8 @@ def ask_hub(url: str, folder: Path, gpus: int, end_ms: int, points: int) -> None
         hub.terminate(30)
 
 
-def _wait_ready(port: int, hub: Child) -> None:
+def wait_ready(port: int, hub: Child) -> None:
+    """Until the hub takes samples; BenchFailed: it does not."""
     for _ in range(int(START_SECONDS / 0.1)):
         hub.check()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from gpufleet.agent.sim_boards import H100, board_of, digest, facts_of, uuid_of
-from gpufleet.agent.sim_gpu import SimGpu
+from gpufleet.agent.sim.boards import H100, board_of, digest, facts_of, uuid_of
+from gpufleet.agent.sim.gpu import SimGpu
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.version import PROTOCOL_MINOR
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import threading
 from collections.abc import Mapping
@@ -12,12 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.agent import arguments
-from gpufleet.agent.attribution import NOWHERE, Place, PrologFiles, parse_cgroup, place_of
+from gpufleet.agent.clock import SystemClock
 from gpufleet.agent.config import ConfigError, load
 from gpufleet.agent.model import Process, Subject
-from gpufleet.agent.processes import Identity, ProcessTable, Reveal
+from gpufleet.agent.processes import arguments
+from gpufleet.agent.processes.attribution import (
+    NOWHERE,
+    Place,
+    PrologFiles,
+    parse_cgroup,
+    place_of,
+    prolog_files,
+)
+from gpufleet.agent.processes.table import Identity, ProcessTable, Reveal
+from gpufleet.agent.sampler import Sampler
+from gpufleet.agent.snapshot import take
+from support.agent_clock import until
 from support.proc_tree import add_process, proc_tree
+from support.scripted_collector import ScriptedCollector
 
 ID = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
@@ -330,6 +343,28 @@ def test_the_value_of_a_secret_option_never_shows(name: str, value: str, joined:
         return
     words = [f"{name}={value}"] if joined else [name, value]
     assert value not in (arguments.told(words) or "")
+
+
+def test_agent_and_snapshot_tell_the_same_jobs(tmp_path: Path) -> None:
+    (tmp_path / "GPU-a").write_text("4711 0")
+    collector = ScriptedCollector("GPU-a", "GPU-b")
+    for key in ("GPU-a", "GPU-b"):
+        collector.listed[key] = tuple(processes("root", "alice", key=key))
+    files, clock = prolog_files("nvml", tmp_path), SystemClock()
+    snapshot = take(collector, "n1", clock, files)
+    sampler = Sampler(collector, clock, random.Random(1), prolog=files)
+    until(sampler.session.advance, "the collector is open")
+    sampler.collect(1_000, 1_000, 30_000)
+    listed = sampler.list_processes(60_000)
+    sampler.close()
+    assert listed is not None
+    assert [process.job for process in listed] == ["4711", None, None, None]
+    told = [process["job"] for gpu in snapshot["gpus"] for process in gpu["processes"]]
+    assert told == ["4711", None, None, None]
+
+
+def test_no_job_of_this_machine_runs_on_a_simulated_gpu(tmp_path: Path) -> None:
+    assert prolog_files("sim", tmp_path) is None
 
 
 # The settings

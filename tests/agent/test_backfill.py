@@ -1,8 +1,8 @@
 """A simulated past."""
 
-from gpufleet.agent.backfill import past
 from gpufleet.agent.collectors import Simulation
-from gpufleet.agent.sim import SimCollector
+from gpufleet.agent.sim.backfill import past
+from gpufleet.agent.sim.collector import SimCollector
 
 NOW = 1_763_900_003_456
 

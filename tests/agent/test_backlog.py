@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent.backlog import GIVE_UP_SECONDS, Backlog
 from gpufleet.agent.bell import Bell
 from gpufleet.agent.clock import SystemClock
+from gpufleet.agent.keeping.backlog import GIVE_UP_SECONDS, Backlog
+from gpufleet.agent.keeping.spool import Block, Spool, SpoolError, open_spool
 from gpufleet.agent.records import (
     Event,
     EventRecord,
@@ -18,8 +19,7 @@ from gpufleet.agent.records import (
     TickRecord,
     layout_of,
 )
-from gpufleet.agent.samples import decode, unpack
-from gpufleet.agent.spool import Block, Spool, SpoolError, open_spool
+from gpufleet.agent.wire.samples import decode, unpack
 from support.agent_clock import FakeClock, until
 
 LAYOUT = layout_of((LayoutSubject("gpu", "a", (1, 20)),))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.agent.dcgm import AVAILABLE, Dcgm, DcgmLook
-from gpufleet.agent.dcgm_health import HealthReport, NotAReport, from_json, from_table
-from gpufleet.agent.dcgm_tables import NotATable, discovered, readings
+from gpufleet.agent.smi.dcgm import AVAILABLE, Dcgm, DcgmLook
+from gpufleet.agent.smi.dcgm_health import HealthReport, NotAReport, from_json, from_table
+from gpufleet.agent.smi.dcgm_tables import NotATable, discovered, readings
 from gpufleet.alerting.health import DcgmFinding
 from support.fake_smi import UUID, FakeSmi
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from gpufleet.agent.doctor import Finding, Level, document, examine, healthy
-from gpufleet.agent.doctor_text import render
+from gpufleet.agent.doctor.checkup import Finding, Level, document, examine, healthy
+from gpufleet.agent.doctor.text import render
 
 GOOD = Finding("nvml", Level.OK, "NVML works.")
 POOR = Finding("persistence", Level.WARNING, "Persistence mode is off.", "Turn it on.")

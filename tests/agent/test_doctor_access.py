@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent.doctor import Level, Machine
-from gpufleet.agent.doctor_access import container, devices, kernel_log, state_folder
-from gpufleet.agent.doctor_tools import dcgm, nvidia_smi
+from gpufleet.agent.doctor.access import container, devices, kernel_log, state_folder
+from gpufleet.agent.doctor.checkup import Level, Machine
+from gpufleet.agent.doctor.tools import dcgm, nvidia_smi
 
 NOBODY = 65_534
 

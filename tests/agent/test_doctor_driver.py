@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent import doctor_driver
-from gpufleet.agent.doctor import Finding, Level, Machine
+from gpufleet.agent.doctor.checkup import Finding, Level, Machine
+from gpufleet.agent.doctor.driver import binding, kernel_driver, kernel_version, nvml
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 from support.fake_gpus import Gpu
@@ -47,7 +47,7 @@ def said(findings: Sequence[Finding]) -> list[tuple[str, Level, str]]:
 
 
 def test_the_kernel_driver_tells_its_version(tmp_path: Path) -> None:
-    (finding,) = doctor_driver.kernel_driver(machine(tmp_path, gpus=1, kernel="590.48.01"))
+    (finding,) = kernel_driver(machine(tmp_path, gpus=1, kernel="590.48.01"))
     assert (finding.level, finding.sentence) == (Level.OK, "NVIDIA kernel driver 590.48.01.")
 
 
@@ -55,22 +55,22 @@ def test_the_open_kernel_driver_tells_its_version_as_well(tmp_path: Path) -> Non
     base = machine(tmp_path, kernel="1.2")
     text = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
     (tmp_path / "proc/driver/nvidia/version").write_text(text)
-    assert doctor_driver.kernel_version(base) == "580.95.05"
+    assert kernel_version(base) == "580.95.05"
 
 
 def test_gpus_without_a_driver_and_no_gpus_at_all_are_told_apart(tmp_path: Path) -> None:
-    (none,) = doctor_driver.kernel_driver(machine(tmp_path / "a"))
+    (none,) = kernel_driver(machine(tmp_path / "a"))
     assert none.sentence == "There is no NVIDIA GPU on the PCI bus and no NVIDIA driver."
-    (bare,) = doctor_driver.kernel_driver(machine(tmp_path / "b", gpus=2))
+    (bare,) = kernel_driver(machine(tmp_path / "b", gpus=2))
     assert bare.sentence.startswith("2 NVIDIA GPUs are on the PCI bus, but no NVIDIA driver")
     (tmp_path / "b/sys/module/nouveau").mkdir(parents=True)
-    (nouveau,) = doctor_driver.kernel_driver(Machine(tmp_path / "b", {}))
+    (nouveau,) = kernel_driver(Machine(tmp_path / "b", {}))
     assert "nouveau" in nouveau.sentence
     assert {none.level, bare.level, nouveau.level} == {Level.ERROR}
 
 
 def test_the_installed_binding_is_the_right_one() -> None:
-    (finding,) = doctor_driver.binding()
+    (finding,) = binding()
     assert finding.level is Level.OK
     assert finding.sentence.startswith("nvidia-ml-py ")
 
@@ -78,7 +78,7 @@ def test_the_installed_binding_is_the_right_one() -> None:
 def test_a_deprecated_pynvml_in_front_of_the_right_one_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "pynvml").mkdir()
     (tmp_path / "pynvml/__init__.py").write_text("")
-    code = "from gpufleet.agent.doctor_driver import binding; print(binding())"
+    code = "from gpufleet.agent.doctor.driver import binding; print(binding())"
     path = f"{tmp_path}:{environment()['PYTHONPATH']}"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -97,7 +97,7 @@ def test_a_deprecated_pynvml_in_front_of_the_right_one_is_an_error(tmp_path: Pat
 def test_a_healthy_driver_has_nothing_but_good_findings(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, fake_gpus.fleet(fake_gpus.h100, 2))
     base = machine(tmp_path, gpus=2, kernel="590.48.01")
-    assert said(doctor_driver.nvml(on(driver, base))) == [
+    assert said(nvml(on(driver, base))) == [
         ("nvml", Level.OK, "NVML 13.590.48.01, driver 590.48.01."),
         ("gpus", Level.OK, "2 can be read: NVIDIA H100 80GB HBM3."),
         ("persistence", Level.OK, "Persistence mode is on."),
@@ -108,7 +108,7 @@ def test_a_healthy_driver_has_nothing_but_good_findings(tmp_path: Path) -> None:
 def test_a_hung_driver_does_not_hang_the_doctor(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, fake_gpus.fleet(fake_gpus.h100, 2))
     driver.hang(1)
-    findings = doctor_driver.nvml(on(driver, machine(tmp_path, seconds=2)))
+    findings = nvml(on(driver, machine(tmp_path, seconds=2)))
     (hung,) = [f for f in findings if f.sentence.startswith("The driver did not answer")]
     assert (hung.check, hung.level) == ("nvml", Level.ERROR)
     assert not [f for f in findings if f.check == "gpus"]
@@ -133,7 +133,7 @@ def test_a_driver_that_does_not_start_is_an_error_with_its_mend(
 ) -> None:
     driver = FakeDriver(tmp_path, [fake_gpus.h100(0)])
     driver.set(change)
-    finding = doctor_driver.nvml(on(driver, machine(tmp_path, kernel="590.48.01")))[0]
+    finding = nvml(on(driver, machine(tmp_path, kernel="590.48.01")))[0]
     assert finding.level is Level.ERROR
     assert finding.sentence.startswith(sentence)
     assert finding.mend.startswith(mend)
@@ -144,7 +144,7 @@ def test_a_gpu_that_may_not_be_opened_and_one_that_is_lost_are_named(tmp_path: P
     driver = FakeDriver(tmp_path, fake_gpus.fleet(fake_gpus.h100, 3))
     driver.fail("gpu.1.handle", 4)
     driver.fail("gpu.2.*", 15)
-    _, closed, lost, *rest = doctor_driver.nvml(on(driver, machine(tmp_path)))
+    _, closed, lost, *rest = nvml(on(driver, machine(tmp_path)))
     assert closed.sentence == "GPU 1: Insufficient Permissions."
     assert "/dev/nvidia" in closed.mend
     assert lost.sentence == "GPU 2: GPU is lost."
@@ -155,7 +155,7 @@ def test_a_gpu_that_may_not_be_opened_and_one_that_is_lost_are_named(tmp_path: P
 @needs_driver
 def test_persistence_mode_that_is_off_is_a_warning(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [fake_gpus.geforce(0), fake_gpus.h100(1), fake_gpus.geforce(2)])
-    *_, persistence = doctor_driver.nvml(on(driver, machine(tmp_path)))
+    *_, persistence = nvml(on(driver, machine(tmp_path)))
     assert (persistence.check, persistence.level) == ("persistence", Level.WARNING)
     assert persistence.sentence.startswith("Persistence mode is off on GPU 0, 2:")
 
@@ -163,7 +163,7 @@ def test_persistence_mode_that_is_off_is_a_warning(tmp_path: Path) -> None:
 @needs_driver
 def test_gpus_that_the_driver_left_out_are_a_warning(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path, [fake_gpus.h100(0)])
-    findings = doctor_driver.nvml(on(driver, machine(tmp_path, gpus=3)))
+    findings = nvml(on(driver, machine(tmp_path, gpus=3)))
     assert ("gpus", Level.WARNING, "The driver counts 1 GPUs, but 3 are on the PCI bus.") in said(
         findings
     )
@@ -173,13 +173,13 @@ def test_gpus_that_the_driver_left_out_are_a_warning(tmp_path: Path) -> None:
 def test_a_driver_without_gpus_is_an_error(tmp_path: Path) -> None:
     driver = FakeDriver(tmp_path)
     assert ("gpus", Level.ERROR, "The driver counts no GPU.") in said(
-        doctor_driver.nvml(on(driver, machine(tmp_path)))
+        nvml(on(driver, machine(tmp_path)))
     )
 
 
 @pytest.mark.skipif(find_library("nvidia-ml") is not None, reason="this machine has a driver")
 def test_a_missing_library_is_an_error_with_its_mend(tmp_path: Path) -> None:
-    (finding,) = doctor_driver.nvml(machine(tmp_path))
+    (finding,) = nvml(machine(tmp_path))
     assert (finding.level, finding.sentence) == (
         Level.ERROR,
         "libnvidia-ml.so.1 was not found.",

@@ -14,8 +14,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from gpufleet.agent.doctor import Level
-from gpufleet.agent.doctor_hub import clock, hub
+from gpufleet.agent.doctor.checkup import Level
+from gpufleet.agent.doctor.hub import clock, hub
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 from support.processes import command, free_port

@@ -1,6 +1,6 @@
 """Fault transitions and their events."""
 
-from gpufleet.agent.faults import FLAP_EVENTS, FLAP_WINDOW_MS, Faults
+from gpufleet.agent.faults.subjects import FLAP_EVENTS, FLAP_WINDOW_MS, Faults
 from gpufleet.agent.model import Fault, FaultState
 
 GPU = ("gpu", "a")

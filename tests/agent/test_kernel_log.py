@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gpufleet.agent.kernel_log import LONGEST_LINE, KernelLog, pci_address
-from gpufleet.agent.kmsg import LOOK_BACK_SECONDS, Kmsg
-from gpufleet.agent.sighting import FaultKind, Sighting
+from gpufleet.agent.faults.kernel_log import LONGEST_LINE, KernelLog, pci_address
+from gpufleet.agent.faults.kmsg import LOOK_BACK_SECONDS, Kmsg
+from gpufleet.agent.faults.sighting import FaultKind, Sighting
 from support.agent_clock import FakeClock
 
 CAPTURES = Path(__file__).resolve().parents[3] / "shared/captures/kernel-log"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gpufleet.agent.model import CollectorUnavailable, FaultState
-from gpufleet.agent.nvml import RETRY_SECONDS, NvmlCollector
-from gpufleet.agent.nvml_probe import MOST_PROBES
+from gpufleet.agent.nvml.collector import RETRY_SECONDS, NvmlCollector
+from gpufleet.agent.nvml.probe import MOST_PROBES
 from support import fake_gpus
 from support.fake_driver import FakeDriver, missing
 from support.nvml_session import session
@@ -300,7 +300,7 @@ def test_without_the_library_a_sentence_says_what_to_install(tmp_path: Path) -> 
     driver = FakeDriver(tmp_path)
     code = """
 from gpufleet.agent.model import CollectorUnavailable
-from gpufleet.agent.nvml import NvmlCollector
+from gpufleet.agent.nvml.collector import NvmlCollector
 try:
     NvmlCollector().open()
 except CollectorUnavailable as e:

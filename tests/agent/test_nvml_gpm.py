@@ -10,8 +10,8 @@ import pytest
 
 from gpufleet.agent import snapshot
 from gpufleet.agent.clock import SystemClock
-from gpufleet.agent.nvml import NvmlCollector
-from gpufleet.agent.nvml_gpm import LONGEST_SECONDS, Turn
+from gpufleet.agent.nvml.collector import NvmlCollector
+from gpufleet.agent.nvml.gpm import LONGEST_SECONDS, Turn
 from support import fake_gpus
 from support.fake_driver import missing
 from support.nvml_session import Session, session

@@ -156,7 +156,7 @@ def test_a_pid_that_was_given_to_another_is_another_process(tmp_path: Path) -> N
 
 _LIST = """
 import json
-from gpufleet.agent.nvml import NvmlCollector
+from gpufleet.agent.nvml.collector import NvmlCollector
 c = NvmlCollector()
 c.open()
 (gpu,) = c.subjects()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.agent.nvml_fields import is_blank
+from gpufleet.agent.nvml.fields import is_blank
 from support import fake_gpus
 from support.fake_driver import missing
 from support.nvml_session import session

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent.backlog import Backlog
 from gpufleet.agent.bell import Bell
-from gpufleet.agent.board import Board
 from gpufleet.agent.clock import SystemClock
-from gpufleet.agent.outgoing import BACKLOG_BURST, BACKLOG_PER_SECOND, Outgoing, Pause
+from gpufleet.agent.keeping.backlog import Backlog
+from gpufleet.agent.keeping.spool import Block, open_spool
 from gpufleet.agent.records import LayoutSubject, Position, Record, TickRecord, layout_of
-from gpufleet.agent.spool import Block, open_spool
+from gpufleet.agent.sending.board import Board
+from gpufleet.agent.sending.outgoing import BACKLOG_BURST, BACKLOG_PER_SECOND, Outgoing, Pause
 from gpufleet.proto import telemetry_pb2 as pb
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.agent.processes import Identity, ProcessTable, program_name
+from gpufleet.agent.processes.table import Identity, ProcessTable, program_name
 from support.proc_tree import BOOT_SECONDS, add_process, proc_tree
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent.backlog import Backlog
 from gpufleet.agent.bell import Bell
 from gpufleet.agent.clock import SystemClock
-from gpufleet.agent.journal import Journal
+from gpufleet.agent.keeping.backlog import Backlog
+from gpufleet.agent.keeping.journal import Journal
+from gpufleet.agent.keeping.recorder import Recorder
+from gpufleet.agent.keeping.spool import open_spool
 from gpufleet.agent.model import Subject
-from gpufleet.agent.recorder import Recorder
 from gpufleet.agent.records import Event, Position
-from gpufleet.agent.spool import open_spool
 from support.agent_bench import journal_of
 
 A = Subject("gpu", "a", 0, "GPU 0", (1, 20))

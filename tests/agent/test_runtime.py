@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from gpufleet.agent.host import Host
+from gpufleet.agent.keeping.spool import Spool
 from gpufleet.agent.log import Log
 from gpufleet.agent.records import Position
 from gpufleet.agent.runtime import Agent
-from gpufleet.agent.spool import Spool
 from support.agent_bench import journal_of, running_agent, samples_of, settings
 from support.agent_clock import FastClock, until
 from support.hub_double import HubDouble

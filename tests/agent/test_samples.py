@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.agent.messages import layout_message
 from gpufleet.agent.records import LayoutSubject, Position, TickRecord, layout_of, row_of
-from gpufleet.agent.samples import decode, encode, pack, unpack
+from gpufleet.agent.wire.messages import layout_message
+from gpufleet.agent.wire.samples import decode, encode, pack, unpack
 from support.samples_oracle import decode_samples
 
 int64 = st.integers(-(2**63), 2**63 - 1)

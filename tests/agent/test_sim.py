@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpufleet.agent.model import Collector, Subject, Values
-from gpufleet.agent.sim import SimCollector
-from gpufleet.agent.sim_boards import A100, H100, L40S, RTX_4090, V100, board_of
+from gpufleet.agent.sim.boards import A100, H100, L40S, RTX_4090, V100, board_of
+from gpufleet.agent.sim.collector import SimCollector
 from gpufleet.proto.catalog import BY_ID, BY_NAME, Kind, Source, SubjectKind
 
 NOW = 1_763_900_000_000

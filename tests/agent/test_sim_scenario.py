@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpufleet.agent.model import FaultState, Reading
-from gpufleet.agent.sim import ScenarioError, SimCollector
-from gpufleet.agent.sim_boards import V100
-from gpufleet.agent.sim_faults import SCENARIOS
-from gpufleet.agent.sim_scenario import parse
+from gpufleet.agent.sim.boards import V100
+from gpufleet.agent.sim.collector import ScenarioError, SimCollector
+from gpufleet.agent.sim.faults import SCENARIOS
+from gpufleet.agent.sim.scenario import parse
 from gpufleet.proto.catalog import BY_ID, Kind
 
 NOW = 1_763_900_000_000

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gpufleet.agent.collectors import Simulation, choose, methods_on_demand
 from gpufleet.agent.model import CollectorUnavailable, Fault, FaultState, Reading, Subject
-from gpufleet.agent.smi import SmiCollector
+from gpufleet.agent.smi.collector import SmiCollector
 from gpufleet.agent.snapshot import document
 from gpufleet.proto.catalog import BY_ID
 from support.fake_smi import UUID, FakeSmi, gpu, log, mig_device, process
@@ -345,9 +345,41 @@ def test_a_new_partition_ends_the_old_children(bench: Bench) -> None:
     bench.start()
     bench.show(gpu(0, mig=[mig_device(0, 1)]))
     bench.fake.answer("list", LISTING.replace("00000000000a", "00000000000c"))
-    assert [state(r) for r in bench.tick()] == [None, FaultState.MISSING, FaultState.MISSING]
+    gpu_reading, *ended = bench.tick()
+    assert gpu_reading.values
+    assert ended == [Reading({}), Reading({})]
     assert bench.collector.stale()
     assert [s.key[-1] for s in bench.enumerate()] == ["0", "c"]
+
+
+def test_children_of_a_gpu_that_vanished_are_missing_with_it_and_come_back(bench: Bench) -> None:
+    bench.show(gpu(0, mig=[mig_device(0, 7), mig_device(3, 9)]), gpu(1))
+    bench.fake.answer("list", LISTING)
+    before = bench.start()
+    bench.show(gpu(1))
+    missing = FaultState.MISSING
+    assert [state(r) for r in bench.tick()] == [missing, missing, missing, None]
+    assert bench.collector.stale()
+    found = bench.enumerate()
+    assert [(s.kind, s.fault and s.fault.state) for s in found] == [
+        ("gpu", None),
+        ("gpu", missing),
+        ("mig", missing),
+        ("mig", missing),
+    ]
+    bench.show(gpu(0, mig=[mig_device(0, 7), mig_device(3, 9)]), gpu(1))
+    bench.tick()
+    assert bench.collector.stale()
+    assert bench.enumerate() == before
+
+
+def test_children_of_a_gpu_that_cannot_be_read_have_its_fault(bench: Bench) -> None:
+    bench.show(gpu(0, mig=[mig_device(0, 7), mig_device(3, 9)]))
+    bench.fake.answer("list", LISTING)
+    bench.start()
+    bench.show(gpu(0, {"temperature/gpu_temp": "GPU is lost"}))
+    assert [state(r) for r in bench.tick()] == [FaultState.LOST] * 3
+    assert [s.kind for s in bench.enumerate()] == ["gpu", "mig", "mig"]
 
 
 def test_mig_devices_without_a_uuid_are_in_the_parents_detail(bench: Bench) -> None:
@@ -458,12 +490,14 @@ def test_auto_falls_back_to_bash_and_says_why(
     assert methods_on_demand("bash")[0] == "bash"
 
 
-def test_the_snapshot_command_prints_everything(dcgm_bench: Bench) -> None:
+def test_the_snapshot_command_prints_everything(dcgm_bench: Bench, tmp_path: Path) -> None:
     dcgm_bench.show(gpu(0, processes=[process(4242)]), gpu(1))
+    (tmp_path / UUID.format(0)).write_text("4711\n")
     environment = {
         **os.environ,
         **dcgm_bench.fake.environment,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "GPUFLEET_PROLOG_DIR": str(tmp_path),
     }
     command = [sys.executable, "-m", "gpufleet.cli", "snapshot", "--method", "bash", "--pretty"]
     done = subprocess.run(
@@ -478,6 +512,7 @@ def test_the_snapshot_command_prints_everything(dcgm_bench: Bench) -> None:
     assert first["dynamic"]["power_watts"] == 312.25
     assert first["dynamic"]["fan_speed_ratio"] is None
     assert first["processes"][0]["pid"] == 4242
+    assert first["processes"][0]["job"] == "4711"
     assert first["health"]["status"] == "warning"
     assert second["health"]["status"] == "healthy"
     assert dcgm_bench.fake.calls() == [QUERY]

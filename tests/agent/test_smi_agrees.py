@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent.smi_xml import parse
+from gpufleet.agent.smi.log import parse
 from gpufleet.proto.catalog import BY_ID
 from support import fake_gpus
 from support.fake_driver import missing

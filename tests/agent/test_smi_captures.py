@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpufleet.agent.smi_xml import SmiGpu, SmiLog, parse
+from gpufleet.agent.smi.log import SmiGpu, SmiLog, parse
 from gpufleet.proto.catalog import BY_ID
 
 CAPTURES = Path(__file__).resolve().parents[2].parent / "shared" / "captures" / "nvidia-smi-xml"

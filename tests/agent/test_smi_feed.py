@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from gpufleet.agent.smi_feed import Feed, NothingYet
+from gpufleet.agent.smi.feed import Feed, NothingYet
 
 
 class Source:

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent import smi_run
-from gpufleet.agent.smi_run import CommandFailed, CommandMissing, OneAtATime, run
+from gpufleet.agent.smi.run import (
+    LONGEST_ERRORS,
+    LONGEST_OUTPUT,
+    CommandFailed,
+    CommandMissing,
+    OneAtATime,
+    run,
+)
 from support.fake_smi import FakeSmi
 
 QUERY = ("-q", "-x")
@@ -44,16 +50,16 @@ def test_one_that_hangs_is_killed_with_its_children(fake: FakeSmi) -> None:
 
 
 def test_one_that_floods_is_stopped(fake: FakeSmi) -> None:
-    fake.answer("query", huge=smi_run.LONGEST_OUTPUT * 3)
+    fake.answer("query", huge=LONGEST_OUTPUT * 3)
     with pytest.raises(CommandFailed, match="wrote more than 8 MiB and was stopped"):
         run("nvidia-smi", QUERY, 60, fake.environment)
 
 
 def test_errors_are_cut_and_not_fatal(fake: FakeSmi) -> None:
-    fake.answer("query", "out", stderr="e" * (smi_run.LONGEST_ERRORS + 5))
+    fake.answer("query", "out", stderr="e" * (LONGEST_ERRORS + 5))
     outcome = run("nvidia-smi", QUERY, 60, fake.environment)
     assert outcome.output == b"out"
-    assert len(outcome.errors) == smi_run.LONGEST_ERRORS
+    assert len(outcome.errors) == LONGEST_ERRORS
 
 
 def test_a_child_that_keeps_the_pipes_does_not_hold_us(fake: FakeSmi) -> None:

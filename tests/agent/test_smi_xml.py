@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpufleet.agent.model import FaultState
-from gpufleet.agent.smi_leaves import read_leaves
-from gpufleet.agent.smi_mig import mig_names
-from gpufleet.agent.smi_xml import NotALog, SmiGpu, parse
+from gpufleet.agent.smi.leaves import read_leaves
+from gpufleet.agent.smi.log import NotALog, SmiGpu, parse
+from gpufleet.agent.smi.mig import mig_names
 from gpufleet.proto.catalog import BY_ID
 from support.fake_smi import UUID, gpu, log, mig_device, process
 

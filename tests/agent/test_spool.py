@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.agent.backlog import blocks_of
+from gpufleet.agent.keeping.backlog import blocks_of
+from gpufleet.agent.keeping.spool import Spool, SpoolError, open_spool
 from gpufleet.agent.records import (
     Event,
     EventRecord,
@@ -16,8 +17,7 @@ from gpufleet.agent.records import (
     TickRecord,
     layout_of,
 )
-from gpufleet.agent.samples import decode, unpack
-from gpufleet.agent.spool import Spool, SpoolError, open_spool
+from gpufleet.agent.wire.samples import decode, unpack
 from support.processes import environment
 
 LAYOUT = layout_of((LayoutSubject("gpu", "a", (1, 20)),))
@@ -114,8 +114,8 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from gpufleet.agent.backlog import blocks_of
-from gpufleet.agent.spool import Spool, SpoolError
+from gpufleet.agent.keeping.backlog import blocks_of
+from gpufleet.agent.keeping.spool import Spool, SpoolError
 sys.path.insert(0, sys.argv[2])
 from test_spool import ticks, BIG, AGE
 from gpufleet.agent.records import Position

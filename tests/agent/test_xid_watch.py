@@ -17,16 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.agent.fault_watch import PATIENCE_SECONDS, FaultWatch
-from gpufleet.agent.incidents import Incidents
-from gpufleet.agent.kernel_log import KernelLog
-from gpufleet.agent.kmsg import Kmsg
+from gpufleet.agent.faults.incidents import Incidents
+from gpufleet.agent.faults.kernel_log import KernelLog
+from gpufleet.agent.faults.kmsg import Kmsg
+from gpufleet.agent.faults.sighting import FaultKind, Sighting, Source
+from gpufleet.agent.faults.watch import PATIENCE_SECONDS, FaultWatch
 from gpufleet.agent.model import Subject
-from gpufleet.agent.nvml_calls import Nvml
+from gpufleet.agent.nvml.calls import Nvml
+from gpufleet.agent.nvml.xid_watch import HEARTBEAT_MS, Watched, XidWatch
 from gpufleet.agent.records import Event
-from gpufleet.agent.sighting import FaultKind, Sighting, Source
-from gpufleet.agent.sim import SimCollector
-from gpufleet.agent.xid_watch import HEARTBEAT_MS, Watched, XidWatch
+from gpufleet.agent.sim.collector import SimCollector
 from support import fake_driver, fake_gpus
 from support.agent_clock import FakeClock, until
 from support.nvml_session import Session, session

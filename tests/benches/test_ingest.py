@@ -111,4 +111,4 @@ def test_an_unknown_bench_is_refused_with_the_usage() -> None:
         [str(ROOT / "scripts" / "bench"), "nothing"], capture_output=True, text=True, timeout=30
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: scripts/bench ingest|agent")
+    assert done.stderr.startswith("usage: scripts/bench NAME")

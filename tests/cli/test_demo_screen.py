@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpufleet.agent.sim import SimCollector
+from gpufleet.agent.sim.collector import SimCollector
 from gpufleet.cli import demo_plan, demo_screen
 from gpufleet.cli.demo_plan import Plan
 from gpufleet.cli.demo_screen import Fleet, Pen

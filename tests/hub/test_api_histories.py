@@ -35,6 +35,9 @@ def hub(database: Database) -> Iterator[StoredHub]:
             temperature_celsius=40 + np.arange(60) % 7,
             energy_joules_total=6_000_000 * np.arange(60) * (place + 1),
         )
+    fleet.samples(
+        "a", ticks, host_load1=200 + np.arange(60), agent_cpu_seconds_total=500 * np.arange(60)
+    )
     while merge_some(database, HOUR + 2 * HOUR_MS):
         pass
     with stored_hub(fleet) as made:
@@ -59,6 +62,20 @@ def test_the_source_follows_the_range_and_is_told(hub: StoredHub) -> None:
         series = found["series"]["power_watts"]
         assert sum(series["n"]) == 60
         assert set(series["avg"]) == {100.0}
+
+
+def test_a_node_has_a_history_of_its_own_metrics(hub: StoredHub) -> None:
+    path = f"/api/v1/nodes/a/history?metric=host_load1,agent_cpu_seconds_total&{RANGE}"
+    found = hub.document(f"{path}&points=6")
+    schemas.NodeHistory.model_validate(found, strict=True)
+    assert (found["node"], found["source"], found["step_seconds"]) == ("a", "samples", 600)
+    load, cpu = found["series"]["host_load1"], found["series"]["agent_cpu_seconds_total"]
+    assert load["avg"] == pytest.approx([2.045, 2.145, 2.245, 2.345, 2.445, 2.545])
+    assert (load["min"][0], load["max"][-1], load["n"]) == (2, 2.59, [10] * 6)
+    assert cpu["increase"] == [4.5, *[5] * 5]
+    ten_days = hub.document(f"{path.replace(str(END), str(START + 864_000))}&points=10")
+    assert ten_days["source"] == "samples"
+    assert sum(ten_days["series"]["host_load1"]["n"]) == 60
 
 
 def test_several_gpus_and_metrics_come_in_one_answer(hub: StoredHub) -> None:
@@ -137,11 +154,25 @@ BAD_QUESTIONS = [
     ("history?gpu=GPU-a-0&metric=power_watts&start=0", 400, "longer than 800 days"),
     ("history?gpu=GPU-a-0&metric=power_watts&start=now&end=-1h", 400, "The range is empty"),
     ("history?gpu=GPU-a-0&metric=power_watts&start=-99999999w", 400, "start: "),
+    ("nodes/c/history?metric=host_load1", 404, "There is no node 'c'"),
+    ("nodes/a/history", 400, "Say which metrics"),
+    ("nodes/a/history?metric=host_lod1", 400, "did you mean 'host_load1'"),
+    ("nodes/a/history?metric=power_watts", 400, "A node has no metric 'power_watts'"),
+    ("nodes/a/history?metric=clock_skew_seconds", 400, "events?kind=clock_skew"),
+    ("nodes/a/history?metric=host_load1&points=0", 422, "points must be"),
+    ("nodes/a/history?metric=host_load1&start=0", 400, "longer than 800 days"),
     ("history?group_by=rack&metric=power_watts", 400, "group_by is fleet, node"),
     ("history?group_by=label.&metric=power_watts", 400, "group_by is fleet, node"),
     ("history?group_by=label.a%22b&metric=power_watts", 400, "group_by is fleet, node"),
     ("history?group_by=node&metric=clock_memory_hertz", 400, "is not summed up over time"),
     ("history?group_by=gpu&metric=power_watts&points=5000&start=0", 400, "longer than 800"),
+    ("history?metric=power_watts&gpu=" + ",".join(map(str, range(257))), 400, "At most 256 GPUs"),
+    ("export?gpu=" + ",".join(map(str, range(257))), 400, "At most 256 GPUs"),
+    ("export?metric=powr_watts", 400, "did you mean 'power_watts'"),
+    ("usage?by=gpu", 422, "by must be 'user', 'job' or 'node', not 'gpu'"),
+    ("nodes?cursor=from-elsewhere", 400, "The cursor is not one that this hub gave"),
+    ("gpus?cursor=from-elsewhere", 400, "The cursor is not one that this hub gave"),
+    ("events?start=now&end=-1h", 400, "The range is empty"),
     ("top?metric=power_watts&column=increase", 400, "power_watts has avg, min, max, sum"),
     ("top?metric=power_watts&limit=0", 422, "limit must be"),
     ("top?metric=power_watts,temperature_celsius", 400, "At most 1 metrics"),

@@ -97,7 +97,7 @@ def test_points_have_bounds(points: str) -> None:
 def test_a_mig_device_has_a_history_of_its_own_metrics() -> None:
     made = hub()
     document(made, "/api/v1/gpus/MIG-1/history?metric=memory_used_bytes")
-    assert "A MIG has no metric" in problem(
+    assert "A MIG device has no metric" in problem(
         made, "/api/v1/gpus/MIG-1/history?metric=power_watts", 400
     )
 

@@ -84,6 +84,21 @@ def test_a_filter_lets_gpus_come_and_go() -> None:
     asyncio.run(run())
 
 
+def test_a_stream_shows_the_part_of_the_list_that_was_asked_for() -> None:
+    async def run() -> None:
+        hub = PublishedHub(small_fleet(1, 40).snapshot())
+        query = "fields=temp&sort=-temp&offset=1&limit=1&interval=0.2"
+        async with reading(hub, query) as (_, found):
+            mirror = Mirror((await anext(found))[1])
+            assert [row["uuid"] for row in mirror.rows] == ["GPU-n-0"]
+            hub.publish(small_fleet(2, 60).snapshot())
+            mirror.apply((await anext(found))[1])
+            assert [row["uuid"] for row in mirror.rows] == ["GPU-n-1"]
+            assert mirror.total == 2
+
+    asyncio.run(run())
+
+
 def test_a_stream_ends_when_the_hub_begins_to_stop() -> None:
     async def run() -> None:
         hub = PublishedHub(small_fleet(1, 40).snapshot())

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gpufleet.agent.model import Reading, Subject
-from gpufleet.agent.sim import SimCollector
-from gpufleet.agent.sim_faults import FAMILIES, SCENARIOS
+from gpufleet.agent.sim.collector import SimCollector
+from gpufleet.agent.sim.faults import FAMILIES, SCENARIOS
 from gpufleet.alerting import xid
 from gpufleet.alerting.health import Health
 from gpufleet.alerting.health_extras import extras_of

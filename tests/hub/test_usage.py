@@ -14,7 +14,7 @@ from gpufleet.cli.usage import table
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.retention import Retention, Sweeper
 from gpufleet.hub.store.usage import UsageBy, query_usage, write_usage
-from gpufleet.hub.usage import MAX_HOLDERS, Reading, UsageMeter, UsageRow
+from gpufleet.hub.usage import MAX_ENTRIES, MAX_HOLDERS, MAX_ROWS, Reading, UsageMeter, UsageRow
 from gpufleet.hub.views import ProcessView
 from gpufleet.proto import telemetry_pb2 as pb
 from support.processes import wait_for
@@ -131,16 +131,43 @@ def test_rows_are_due_once_a_minute_and_again_when_the_write_failed() -> None:
     assert (first.held_seconds, second.held_seconds) == (5, 9)
 
 
+def test_a_large_fleets_rows_are_due_in_pieces_each_once_in_a_minute() -> None:
+    meter = UsageMeter(1)
+    gpus = [(Reading(n, 0.5, 300.0), [process()]) for n in range(2 * MAX_ROWS + 10)]
+    meter.note(1, HOUR, HOUR + 5000, gpus, HOUR + 5000)
+    pieces = [meter.changed(HOUR + second * 1000) for second in range(5, 10)]
+    assert [len(piece) for piece in pieces] == [MAX_ROWS, MAX_ROWS, 10, 0, 0]
+    assert len({row.subject_id for piece in pieces for row in piece}) == len(gpus)
+    meter.note(1, HOUR + 5000, HOUR + 10_000, gpus, HOUR + 10_000)
+    meter.changed(HOUR + 66_000)
+    meter.note(1, HOUR + 10_000, HOUR + 67_000, gpus, HOUR + 67_000)
+    assert len(meter.changed(HOUR + 67_000)) == MAX_ROWS, "what was left goes before what is new"
+    assert len(meter.changed(HOUR + 68_000, everything=True)) == MAX_ROWS + 10
+
+
 def test_hours_that_are_written_are_forgotten() -> None:
     meter = UsageMeter(1)
     meter.note(1, HOUR, HOUR + 5000, [(BUSY, [process()])], HOUR + 5000)
     later = HOUR + 3 * HOUR_MS
     meter.saved(later)
     assert len(meter.changed(later)) == 1
+    assert meter.entries == 1
     meter.saved(later)
-    meter.not_saved([])
+    assert meter.entries == 0
     meter.note(1, later, later + 5000, [(BUSY, [process()])], later + 5000)
     assert [row.start for row in meter.changed(later, everything=True)] == [later]
+
+
+def test_holders_of_a_whole_fleet_are_bounded() -> None:
+    meter = UsageMeter(1)
+    jobs = [process(f"u{i}", pid=i) for i in range(MAX_HOLDERS)]
+    full = MAX_ENTRIES // MAX_HOLDERS
+    gpus = [(Reading(n, 0.5, 300.0), jobs) for n in range(full + 3)]
+    meter.note(1, HOUR, HOUR + 256_000, gpus, HOUR + 256_000)
+    assert meter.entries <= MAX_ENTRIES + 3
+    rows = meter.changed(HOUR + 256_000, everything=True)
+    assert {row.user_name for row in rows if row.subject_id > full} == {""}
+    assert sum(row.held_seconds for row in rows) == pytest.approx(256 * len(gpus), rel=1e-3)
 
 
 def test_users_without_end_are_counted_together() -> None:

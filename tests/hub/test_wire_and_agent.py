@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.agent import samples as agent_samples
 from gpufleet.agent.records import LayoutSubject, Position, Row, TickRecord, layout_of
+from gpufleet.agent.wire import samples as agent_samples
 from gpufleet.hub.wire import Layout, decode_samples
 
 SUBJECTS = (LayoutSubject("gpu", "GPU-a", (20, 23, 31)), LayoutSubject("gpu", "GPU-b", (20,)))

@@ -16,6 +16,7 @@ from gpufleet.hub.store.buckets import Values, single_samples
 from gpufleet.hub.store.events import EventPage
 from gpufleet.hub.store.history import History, Request, Series
 from gpufleet.hub.store.write import EventRow
+from gpufleet.hub.trend import LoadTrend, Trend
 from gpufleet.hub.views import (
     FaultView,
     HealthView,
@@ -227,6 +228,7 @@ class PublishedHub:
         self.page = EventPage((), None)
         self.error: Exception | None = None
         self.collected: dict[tuple[str, str], Any] = {}
+        self.load = LoadTrend()
         self._snapshot = snapshot
         self._changed = asyncio.Event()
         self._closing = False
@@ -247,6 +249,9 @@ class PublishedHub:
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
+
+    def trend(self) -> Trend:
+        return self.load.view
 
     async def wait_change(self, version: int) -> int:
         while not self._closing and self._snapshot.version == version:

@@ -27,6 +27,7 @@ class Hub:
 
     @property
     def ready(self) -> bool:
+        assert self.process is None or self.process.poll() is None, f"hub {self.number} has ended"
         return get(self.http_port, "/readyz")[0] == 200
 
     @property

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpufleet.agent.model import Fault, Reading, Subject
-from gpufleet.agent.nvml import NvmlCollector
+from gpufleet.agent.nvml.collector import NvmlCollector
 from gpufleet.proto.catalog import BY_ID
 
 from .fake_driver import FakeDriver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -16,12 +17,16 @@ from typing import Any
 
 import orjson
 
+PORTS = range(10_000, 32_000)
+"""Below those that a kernel gives to whoever connects: none of these is taken by a client."""
+
 
 def free_port() -> int:
     """A loopback port that nobody holds now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    while True:
+        port = random.choice(PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

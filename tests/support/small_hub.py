@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.hub import ingest
+from gpufleet.hub.alerts.alerting import Stored
 from gpufleet.hub.core import Core
 from gpufleet.hub.flush import Flusher
 from gpufleet.hub.registrar import Registrar
+from gpufleet.hub.store.alerts import load_memories, load_open_incidents, load_states
 from gpufleet.hub.store.chunk import Chunk
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.samples import read_samples
@@ -25,8 +28,9 @@ T = TypeVar("T")
 class SmallHub:
     """Runs on a loop of its own thread; ``call`` runs a function there. Flushes when told."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, rules: RuleSet | None = None) -> None:
         self.database = database
+        self._rules = rules
         self.port = 0
         self.core: Core
         self.flusher: Flusher
@@ -37,7 +41,12 @@ class SmallHub:
         self._server = self.run(self._start())
 
     async def _start(self) -> Any:
-        self.core = Core(Registrar(self.database, self._writer))
+        registrar = Registrar(self.database, self._writer)
+        with self.database.reading() as connection:
+            alerts = Stored(
+                load_states(connection), load_open_incidents(connection), load_memories(connection)
+            )
+        self.core = Core(registrar, rules=self._rules, alerts=alerts)
         self.flusher = Flusher(self.core, self.database, self._writer)
         server = ingest.server(ingest.Telemetry(self.core, "test"))
         self.port = server.add_insecure_port("127.0.0.1:0")
@@ -74,9 +83,9 @@ class SmallHub:
 
 
 @contextmanager
-def small_hub(folder: Path) -> Iterator[SmallHub]:
+def small_hub(folder: Path, rules: RuleSet | None = None) -> Iterator[SmallHub]:
     """A hub whose database lies in ``folder``: opening it twice is a restart."""
-    hub = SmallHub(open_database(url_in(folder, "hub.db")))
+    hub = SmallHub(open_database(url_in(folder, "hub.db")), rules)
     try:
         yield hub
     finally:

@@ -29,12 +29,14 @@ from support.stored import HOUR, flush
 
 @dataclass(slots=True)
 class StoredFleet:
-    """Registers nodes with GPUs named GPU-NODE-INDEX and writes their samples."""
+    """Registers nodes with GPUs named GPU-NODE-INDEX and writes samples of either."""
 
     database: Database
     ids: dict[str, int] = field(default_factory=dict)
     """UUID → subject id."""
     nodes: dict[str, int] = field(default_factory=dict)
+    hosts: dict[str, int] = field(default_factory=dict)
+    """Node → id of the node itself as a subject."""
     names: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
     """Node → UUID, index and model of its GPUs."""
 
@@ -53,20 +55,23 @@ class StoredFleet:
                 [SubjectFacts("gpu", uuid, node.id, index=i, name=m) for uuid, i, m in of],
                 HOUR,
             )
+            (own,) = register_subjects(connection, [SubjectFacts("node", name, node.id)], HOUR)
+        self.hosts[name] = own.id
         self.nodes[name] = node.id
         self.names[name] = of
         self.ids |= {uuid: subject.id for (uuid, _, _), subject in zip(of, found, strict=True)}
 
     def samples(
-        self, uuid: str, ticks: NDArray[np.int64], **values: NDArray[np.int64] | int
+        self, key: str, ticks: NDArray[np.int64], **values: NDArray[np.int64] | int
     ) -> None:
-        """Scaled integers by the metric's name."""
+        """Scaled integers by the metric's name, of a GPU or a node."""
         columns = [np.broadcast_to(np.asarray(v, np.int64), ticks.shape) for v in values.values()]
         metrics = [[BY_NAME[name].id for name in values]]
         matrix = np.stack(columns, axis=1)
+        subject = self.ids[key] if key in self.ids else self.hosts[key]
         flush(
             self.database,
-            minute_chunks([self.ids[uuid]], ticks, matrix, None, None, metrics),
+            minute_chunks([subject], ticks, matrix, None, None, metrics),
         )
 
 
@@ -112,8 +117,9 @@ def stored_hub(fleet: StoredFleet) -> Iterator[StoredHub]:
             for name, gpus in fleet.names.items():
                 await core.subjects.inventory(core.fleet.nodes[name], _entries(name, gpus), {})
             core.pulse()
-            app = create_app(Readers(core, fleet.database, readers, "test"))
-            return StoredHub(core, app, Flusher(core, fleet.database, writer), loop)
+            flusher = Flusher(core, fleet.database, writer)
+            app = create_app(Readers(core, fleet.database, readers, "test", flusher.flush))
+            return StoredHub(core, app, flusher, loop)
 
         try:
             yield loop.run_until_complete(start())

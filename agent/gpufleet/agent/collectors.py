@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gpufleet.agent.model import Collector, CollectorUnavailable
-from gpufleet.agent.processes import REVEAL_NOTHING, Reveal
+from gpufleet.agent.processes.table import REVEAL_NOTHING, Reveal
 
 METHODS = ("nvml", "bash", "sim", "auto")
 
@@ -79,7 +79,7 @@ def methods_on_demand(running: str) -> tuple[str, ...]:
 
 
 def _sim(simulation: Simulation, clock: Callable[[], int]) -> Collector:
-    from gpufleet.agent.sim import SimCollector
+    from gpufleet.agent.sim.collector import SimCollector
 
     try:
         return SimCollector(
@@ -97,7 +97,7 @@ def _sim(simulation: Simulation, clock: Callable[[], int]) -> Collector:
 
 
 def _nvml(simulation: Simulation) -> Collector:
-    from gpufleet.agent.nvml import NvmlCollector
+    from gpufleet.agent.nvml.collector import NvmlCollector
 
     # A slow value may be as old as three slow readings before it is absent.
     slow_seconds = max(3 * simulation.slow_seconds, 90.0)
@@ -105,6 +105,6 @@ def _nvml(simulation: Simulation) -> Collector:
 
 
 def _bash(simulation: Simulation) -> Collector:
-    from gpufleet.agent.smi import SmiCollector
+    from gpufleet.agent.smi.collector import SmiCollector
 
     return SmiCollector(node=simulation.node, reveal=simulation.reveal)

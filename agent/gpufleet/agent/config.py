@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpufleet.agent.attribution import PROLOG_FOLDER
 from gpufleet.agent.collectors import METHODS
-from gpufleet.agent.processes import REVEAL_NOTHING, Reveal
+from gpufleet.agent.processes.attribution import PROLOG_FOLDER
+from gpufleet.agent.processes.table import REVEAL_NOTHING, Reveal
 from gpufleet.proto.version import INTERVALS_MS
 
 DEFAULT_FILE = Path("/etc/gpufleet/agent.toml")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from datetime import UTC, datetime
 from typing import TextIO
+
+from gpufleet.proto.logline import line, pairs
 
 Field = str | int | float | bool | None
 
@@ -48,20 +49,11 @@ class Log:
             self._last.pop(topic, None)
 
     def _write(self, level: str, message: str, fields: dict[str, Field]) -> None:
-        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        words = [time, level, message, *(f"{key}={_text(value)}" for key, value in fields.items())]
-        line = " ".join(words) + "\n"
+        text = f"{message} {pairs(fields)}" if fields else message
         with self._lock:
             try:
-                self._stream.write(line)
+                self._stream.write(f"{line(datetime.now(UTC), level, text)}\n")
                 self._stream.flush()
             except (OSError, ValueError):
                 # Nobody reads our log any more; the samples still have to go on.
                 return
-
-
-def _text(value: Field) -> str:
-    if isinstance(value, str):
-        plain = value and all(c.isprintable() and c not in ' "=' for c in value)
-        return value if plain else json.dumps(value, ensure_ascii=False)
-    return json.dumps(value)

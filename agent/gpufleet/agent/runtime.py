@@ -8,19 +8,30 @@ import threading
 from collections.abc import Mapping
 
 from gpufleet.agent import host, selfmeasure
-from gpufleet.agent.attribution import PrologFiles
-from gpufleet.agent.backfill import past
-from gpufleet.agent.backlog import Backlog
 from gpufleet.agent.bell import Bell
-from gpufleet.agent.board import Board
 from gpufleet.agent.clock import Clock
 from gpufleet.agent.collectors import Simulation, methods_on_demand
 from gpufleet.agent.config import Settings
-from gpufleet.agent.fault_watch import FaultWatch
-from gpufleet.agent.journal import Journal
-from gpufleet.agent.kmsg import Kmsg
+from gpufleet.agent.faults.kmsg import Kmsg
+from gpufleet.agent.faults.watch import FaultWatch
+from gpufleet.agent.keeping.backlog import Backlog
+from gpufleet.agent.keeping.journal import Journal
+from gpufleet.agent.keeping.recorder import Recorder
+from gpufleet.agent.keeping.spool import SpoolError, open_spool
+from gpufleet.agent.keeping.statedir import StateDir
 from gpufleet.agent.log import Log
-from gpufleet.agent.messages import (
+from gpufleet.agent.model import Collector, Json, Subject
+from gpufleet.agent.processes.attribution import prolog_files
+from gpufleet.agent.records import Event, Position, TickRecord
+from gpufleet.agent.sampler import Collection, Sampler
+from gpufleet.agent.selfmeasure import SLOW_STRETCH, Budget, Cost, Shed
+from gpufleet.agent.sending.board import Board
+from gpufleet.agent.sending.ondemand import collect
+from gpufleet.agent.sending.orders import Orders
+from gpufleet.agent.sending.push import Pusher
+from gpufleet.agent.sim.backfill import past
+from gpufleet.agent.ticks import Tick, Ticker
+from gpufleet.agent.wire.messages import (
     compact_json,
     details_message,
     inventory_message,
@@ -28,17 +39,6 @@ from gpufleet.agent.messages import (
     processes_message,
     status_message,
 )
-from gpufleet.agent.model import Collector, Json, Subject
-from gpufleet.agent.ondemand import collect
-from gpufleet.agent.orders import Orders
-from gpufleet.agent.push import Pusher
-from gpufleet.agent.recorder import Recorder
-from gpufleet.agent.records import Event, Position, TickRecord
-from gpufleet.agent.sampler import Collection, Sampler
-from gpufleet.agent.selfmeasure import SLOW_STRETCH, Budget, Cost, Shed
-from gpufleet.agent.spool import SpoolError, open_spool
-from gpufleet.agent.statedir import StateDir
-from gpufleet.agent.ticks import Tick, Ticker
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.version import PROTOCOL_MINOR
 
@@ -99,7 +99,7 @@ class Agent:
             clock,
             rng,
             self._backlog.recall("driver"),
-            PrologFiles(settings.prolog_dir) if real else None,
+            prolog_files(collector.method, settings.prolog_dir),
         )
         self._fault_watch = FaultWatch(
             collector,
@@ -404,6 +404,7 @@ class Agent:
             running=self._method,
             sampler=self._sampler,
             simulation=self._simulation,
+            prolog_dir=self._settings.prolog_dir,
             clock=self._clock,
         )
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from gpufleet.agent.attribution import PrologFiles
 from gpufleet.agent.clock import Clock
 from gpufleet.agent.crew import Call, Crew
-from gpufleet.agent.faults import Faults, Standing, SubjectId
+from gpufleet.agent.faults.subjects import Faults, Standing, SubjectId
 from gpufleet.agent.model import (
     Collector,
     CollectorUnavailable,
@@ -21,6 +20,7 @@ from gpufleet.agent.model import (
     Reading,
     Subject,
 )
+from gpufleet.agent.processes.attribution import PrologFiles
 from gpufleet.agent.records import Event
 from gpufleet.agent.session import Session
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from gpufleet.agent.clock import Clock
 from gpufleet.agent.model import Collector, CollectorUnavailable, Json, Process, Reading, Subject
+from gpufleet.agent.processes.attribution import PrologFiles
 from gpufleet.agent.session import Errand
 from gpufleet.alerting.health import Health, assess
 from gpufleet.alerting.health_extras import extras_of
@@ -24,13 +25,17 @@ _APART_SECONDS = 0.12
 
 
 def take(
-    collector: Collector, node: str, clock: Clock, seconds: float = DEADLINE_SECONDS
+    collector: Collector,
+    node: str,
+    clock: Clock,
+    prolog: PrologFiles | None = None,
+    seconds: float = DEADLINE_SECONDS,
 ) -> dict[str, Any]:
-    """Open the collector, read everything once, and close it.
+    """Open the collector, read everything once, and close it; ``prolog`` knows the jobs of GPUs.
 
     CollectorUnavailable says why that cannot be, a driver that does not answer included.
     """
-    errand = Errand(lambda: _take(collector, node, clock), clock)
+    errand = Errand(lambda: _take(collector, node, clock, prolog), clock)
     if not clock.wait(errand.done, seconds):
         raise CollectorUnavailable(
             f"The driver did not answer within {seconds:.0f} s: "
@@ -39,7 +44,9 @@ def take(
     return errand.result()
 
 
-def _take(collector: Collector, node: str, clock: Clock) -> dict[str, Any]:
+def _take(
+    collector: Collector, node: str, clock: Clock, prolog: PrologFiles | None
+) -> dict[str, Any]:
     collector.open()
     try:
         facts = collector.node_facts()
@@ -47,7 +54,9 @@ def _take(collector: Collector, node: str, clock: Clock) -> dict[str, Any]:
         if collector.method == "nvml" and any(_AVERAGED & {*s.columns} for s in subjects):
             clock.wait(threading.Event(), _APART_SECONDS)
         readings = {s.key: collector.read(s, slow=True) for s in subjects}
-        listed = {s.key: tuple(collector.processes(s)) for s in subjects if s.kind == "gpu"}
+        listed = {s.key: collector.processes(s) for s in subjects if s.kind == "gpu"}
+        if prolog is not None:
+            listed = {s.key: prolog.complete(s, listed[s.key]) for s in subjects if s.key in listed}
         return document(node, clock.wall_ms(), collector.method, facts, subjects, readings, listed)
     finally:
         collector.close()

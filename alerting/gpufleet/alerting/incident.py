@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gpufleet.alerting.state import Kind, Scope, Severity, State
+from gpufleet.alerting.state import OPEN, Kind, Scope, Severity, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,19 @@ class Incident:
     acknowledged_ms: int | None = None
     acknowledged_comment: str = ""
     closed_by: str = ""
+    closed_ms: int | None = None
+    closed_comment: str = ""
     for_ms: int = 0
     """How long the condition must hold."""
+    repeat: bool = True
+    """False: mailed once, whatever it lasts."""
+    subject_id: int = 0
+    """The hub's id of the subject, for its history."""
+
+    @property
+    def open(self) -> bool:
+        """Neither resolved nor closed."""
+        return self.state in OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +89,8 @@ class Notice:
     time_ms: int
     """When it happened, by the clock that drives the rule."""
     noted_ms: int
-    """When the hub wrote it, by the hub's clock: what waiting and repeating count from."""
+    """When the hub noted it, by the hub's clock: what waiting and repeating count from."""
+    text: str = ""
+    by: str = ""
+    """Who did it, where a person did."""
+    value: float | None = None

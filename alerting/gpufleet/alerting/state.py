@@ -49,6 +49,12 @@ class Kind(Enum):
     """An operator ended it, or its subject was decommissioned or its rule removed."""
     REPEATED = "repeated"
     """An event (an Xid) came again to an open incident: its count grew."""
+    ACKNOWLEDGED = "acknowledged"
+    """A person took note: no more repeats."""
+
+
+SILENT_KINDS = frozenset({Kind.PENDING, Kind.CLEARED, Kind.PENDING_LOST})
+"""Kinds without an incident: nothing is written of them."""
 
 
 class Severity(Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -114,9 +115,10 @@ def _doctor(args: argparse.Namespace) -> int:
     import json
     import shutil
 
-    from gpufleet.agent import config, doctor
-    from gpufleet.agent.doctor_checks import all_checks
-    from gpufleet.agent.doctor_text import render
+    from gpufleet.agent import config
+    from gpufleet.agent.doctor import checkup
+    from gpufleet.agent.doctor.checks import all_checks
+    from gpufleet.agent.doctor.text import render
 
     flags = {"hub": args.hub, "state_dir": args.state_dir}
     problem = ""
@@ -126,37 +128,43 @@ def _doctor(args: argparse.Namespace) -> int:
         problem = str(error)
         settings = config.load(Path(os.devnull), {}, {})
     checks = all_checks(
-        doctor.Machine(),
+        checkup.Machine(),
         hubs=settings.hubs,
         state_dir=settings.state_dir,
         http_port=args.http_port,
         settings_error=problem,
     )
-    findings = doctor.examine(checks)
+    findings = checkup.examine(checks)
     if args.json:
-        document = doctor.document(findings, settings.node, _version())
+        document = checkup.document(findings, settings.node, _version())
         print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         width = shutil.get_terminal_size().columns
         sys.stdout.write(render(findings, width, colour=colour))
     sys.stdout.flush()
-    return 0 if doctor.healthy(findings) else 1
+    return 0 if checkup.healthy(findings) else 1
 
 
 def _run(args: argparse.Namespace) -> int:
+    from gpufleet.agent import lean
+
+    lean.load()
+
     from gpufleet.agent import collectors, config
     from gpufleet.agent.clock import SystemClock
     from gpufleet.agent.host import Host
+    from gpufleet.agent.keeping.statedir import StateDirInUse
     from gpufleet.agent.log import Log
     from gpufleet.agent.model import CollectorUnavailable
     from gpufleet.agent.runtime import Agent
-    from gpufleet.agent.statedir import StateDirInUse
+    from gpufleet.proto.logline import log_to_stderr
 
     flags: dict[str, Any] = {
         setting: getattr(args, flag, None) for flag, setting in SETTINGS.items()
     }
     clock, log = SystemClock(), Log(sys.stderr)
+    log_to_stderr(logging.WARNING)
     try:
         settings = config.load(args.config, os.environ, flags)
         simulation = collectors.Simulation(

@@ -47,6 +47,10 @@ COMMANDS: dict[str, Command] = {
         "hub",
     ),
     "usage": Command("gpufleet.cli.usage", "who held the GPUs, for how long, and used them", "hub"),
+    "alerts": Command(
+        "gpufleet.cli.alerts", "list, acknowledge and silence alerts; check and test rules", "hub"
+    ),
+    "tui": Command("gpufleet.cli.tui", "the fleet in this terminal", "tui"),
     "demo": Command("gpufleet.cli.demo", "a whole fleet on this machine, to look at", "agent,hub"),
 }
 
@@ -136,9 +140,24 @@ def _unexpected(name: str, error: Exception) -> str:
     )
 
 
+RELATIVE_TIME = re.compile(r"-[0-9.]+[a-z]+")
+
+
+def _times_joined(words: Sequence[str]) -> list[str]:
+    """``--start -7d`` as ``--start=-7d``: argparse would take such a time for an option."""
+    joined: list[str] = []
+    for word in words:
+        before = joined[-1] if joined else ""
+        if RELATIVE_TIME.fullmatch(word) and before.startswith("--") and "=" not in before:
+            joined[-1] = f"{before}={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0 done, 1 failed, 2 wrongly called."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _times_joined(sys.argv[1:] if argv is None else argv)
     named = next((word for word in arguments if not word.startswith("-")), None)
     try:
         args, unknown = _parser(named).parse_known_args(arguments)

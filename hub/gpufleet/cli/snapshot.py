@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from gpufleet.agent import collectors, config, snapshot
     from gpufleet.agent.clock import SystemClock
     from gpufleet.agent.model import CollectorUnavailable
+    from gpufleet.agent.processes.attribution import prolog_files
 
     names = ("method", "node", "gpus", "seed", "scenario")
     clock = SystemClock()
@@ -39,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
     except (config.ConfigError, CollectorUnavailable) as error:
         print(f"gpufleet snapshot: {error}", file=sys.stderr)
         return 2
+    prolog = prolog_files(collector.method, settings.prolog_dir)
     try:
-        document = snapshot.take(collector, settings.node, clock)
+        document = snapshot.take(collector, settings.node, clock, prolog)
     except CollectorUnavailable as error:
         print(f"gpufleet snapshot: {error}", file=sys.stderr)
         return 1

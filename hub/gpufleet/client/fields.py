@@ -63,6 +63,7 @@ _ALIASES: Mapping[str, tuple[str, int]] = MappingProxyType(
         "pod": ("pods", 1),
         "program": ("programs", 1),
         "throttle": ("throttle_reasons", 1),
+        "alert": ("alerts", 1),
     }
 )
 
@@ -81,6 +82,7 @@ ROW_FIELDS: tuple[Field, ...] = (
     Field("health_state", _T),
     Field("health_reasons", _S),
     Field("fault", _T),
+    Field("alerts", _S),
     Field("users", _S),
     Field("programs", _S),
     Field("jobs", _S),

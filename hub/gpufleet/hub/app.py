@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,9 @@ from typing import Any, TextIO
 import uvicorn
 from sqlalchemy import make_url
 
+from gpufleet.alerting.rules.file import RulesError
 from gpufleet.hub import ingest
+from gpufleet.hub.alerts.rules_watch import RulesWatch
 from gpufleet.hub.config import HubConfig
 from gpufleet.hub.lease_keeper import Keeper
 from gpufleet.hub.standby import (
@@ -29,7 +32,9 @@ from gpufleet.hub.standby import (
 from gpufleet.hub.store.database import Database, open_database
 from gpufleet.hub.store.database import migrate as store_migrate
 from gpufleet.hub.store.errors import StoreError
+from gpufleet.hub.store.retention import DAY_MS, Retention
 from gpufleet.hub.turn import Turn
+from gpufleet.proto.logline import said
 
 STOP_SECONDS = 5.0
 
@@ -56,8 +61,9 @@ def serve(config: HubConfig) -> int:
         database = _open(config)
         stack.callback(database.close)
         journal = stack.enter_context(_journal(config))
+        rules = _rules(config)
         try:
-            return asyncio.run(_run(config, database, http_socket, journal))
+            return asyncio.run(_run(config, database, http_socket, journal, rules))
         except StoreError as error:  # what is read at the start: later ones are dealt with
             raise CannotStart(str(error)) from None
 
@@ -69,8 +75,19 @@ def migrate(config: HubConfig) -> int:
     except StoreError as error:
         raise CannotStart(str(error)) from None
     shown = make_url(config.database_url).render_as_string(hide_password=True)
-    _log.info("database is up to date database=%s", shown)
+    _log.info("database is up to date %s", said(database=shown))
     return 0
+
+
+def retention_of(config: HubConfig) -> Retention:
+    """How long the settings keep things."""
+    return Retention(
+        samples_ms=round(config.retention_samples_days * DAY_MS),
+        minutes_ms=round(config.retention_minutes_days * DAY_MS),
+        hours_ms=round(config.retention_hours_days * DAY_MS),
+        events_ms=round(config.retention_events_days * DAY_MS),
+        max_bytes=config.retention_bytes,
+    )
 
 
 @contextlib.contextmanager
@@ -116,6 +133,18 @@ def _open(config: HubConfig) -> Database:
         raise CannotStart(str(error)) from None
 
 
+def _rules(config: HubConfig) -> RulesWatch:
+    try:
+        return RulesWatch(config.rules, time.time_ns() // 1_000_000)
+    except RulesError as error:
+        raise CannotStart(f"The alert rules cannot be used:\n{error}") from None
+    except OSError as error:
+        raise CannotStart(
+            f"The rules file {config.rules} cannot be read ({_reason(error)}): name another with"
+            " --rules, or leave it out for the default rules."
+        ) from None
+
+
 @contextlib.contextmanager
 def _journal(config: HubConfig) -> Iterator[TextIO | None]:
     if config.journal is None:
@@ -145,7 +174,11 @@ class _Server(uvicorn.Server):
 
 
 async def _run(
-    config: HubConfig, database: Database, http_socket: socket.socket, journal: TextIO | None
+    config: HubConfig,
+    database: Database,
+    http_socket: socket.socket,
+    journal: TextIO | None,
+    rules: RulesWatch,
 ) -> int:
     stop, failed = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -168,11 +201,12 @@ async def _run(
             server_header=False,
         )
     )
-    places = (
-        f"version={name} http=http://{_address(config.listen, http_socket.getsockname()[1])}"
-        f" grpc={_address(config.listen, port)}"
-        f" database={database.engine.url.render_as_string(hide_password=True)}"
-    )
+    places = {
+        "version": name,
+        "http": f"http://{_address(config.listen, http_socket.getsockname()[1])}",
+        "grpc": _address(config.listen, port),
+        "database": database.engine.url.render_as_string(hide_password=True),
+    }
 
     def watch(part: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return _watched(stop, failed, part, work)
@@ -187,16 +221,26 @@ async def _run(
         while not stop.is_set():
             await first(keeper.held, keeper.waiting, stop)
             if not keeper.held.is_set():
-                _log.info("hub standing by %s sentence=%r", places, state.sentence())
+                _log.info("hub standing by %s", said(**places, reason=state.sentence()))
                 await first(keeper.held, stop)
             if stop.is_set():
                 break
-            turn = Turn(database, name, journal, http_front, stream_front, reader)
+            turn = Turn(
+                database,
+                name,
+                journal,
+                http_front,
+                stream_front,
+                reader,
+                rules,
+                retention_of(config),
+                config.mail,
+            )
             over = asyncio.create_task(first(keeper.lost, stop))
             try:
                 if await turn.load(over.done, state.say):
                     turn.begin(watch)
-                    _log.info("hub ready %s", places)
+                    _log.info("hub ready %s", said(**places))
                     await over
             finally:
                 over.cancel()
@@ -234,7 +278,7 @@ def _watched(
         except asyncio.CancelledError:
             raise
         except Exception:
-            _log.exception("part failed part=%s", name)
+            _log.exception("part failed %s", said(part=name))
             failed.set()
             stop.set()
 

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.hub import recorder
+from gpufleet.hub.alerts.alerting import Alerting, Stored
 from gpufleet.hub.fleet import Fleet, Node
 from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.health_memory import HealthMemory
@@ -20,15 +22,18 @@ from gpufleet.hub.judge import Judge
 from gpufleet.hub.on_demand import OnDemand
 from gpufleet.hub.recorder import EventBatch, NodeLog, Position, SampleBatch
 from gpufleet.hub.registrar import Registrar
+from gpufleet.hub.store.email import OutboxView
 from gpufleet.hub.store.registry import NodeFacts
 from gpufleet.hub.store.write import EventRow
 from gpufleet.hub.streams import AgentStream
 from gpufleet.hub.subjects import Subjects
+from gpufleet.hub.trend import LoadTrend
 from gpufleet.hub.usage import Reading, UsageMeter
 from gpufleet.hub.views import ProcessView, Snapshot
 from gpufleet.hub.xids import XidCounts
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto.catalog import BY_NAME
+from gpufleet.proto.logline import said
 
 SLOT_MS = 250
 """All live messages come this long after their tick: in one burst they cost the least."""
@@ -67,13 +72,17 @@ class Core:
         registrar: Registrar,
         journal: TextIO | None = None,
         histories: Mapping[int, Mapping[str, Any]] | None = None,
+        rules: RuleSet | None = None,
+        alerts: Stored | None = None,
     ) -> None:
         self.fleet = Fleet()
+        self.alerts = Alerting(self.fleet, rules or RuleSet(()), self.now, self.mono, alerts)
         self.health = FleetHealth()
         self.memory = HealthMemory(self.health, histories or {})
         self.xids = XidCounts()
         self.judge = Judge(self.fleet, self.health, self.memory, self.event)
         self.usage = UsageMeter(self.now())
+        self.trend = LoadTrend()
         self.registrar = registrar
         self.subjects = Subjects(
             self.fleet,
@@ -83,6 +92,7 @@ class Core:
             self.event,
             self.now,
             self.mono,
+            self.alerts.node_changed,
         )
         self.logs: dict[int, NodeLog] = {}
         self.streams: dict[str, AgentStream] = {}
@@ -93,6 +103,8 @@ class Core:
         self.events: list[EventRow] = []
         """The hub's own events, not yet committed."""
         self.database_trouble = ""
+        self.outbox: OutboxView | None = None
+        """How the outbox of mails was last seen; ``None``: no mail is configured."""
         self.stopping = False
         self._journal = journal
         self._event_seq = 0
@@ -102,6 +114,10 @@ class Core:
         self._room.set()
         for record in registrar.nodes():
             facts = record.node
+            at = Position(record.epoch, record.seq)
+            self.logs[record.id] = NodeLog(record.id, received=at, committed=at)
+            if registrar.forgotten(facts.name):
+                continue
             self.fleet.nodes[facts.name] = Node(
                 node_id=record.id,
                 name=facts.name,
@@ -114,12 +130,15 @@ class Core:
                 epoch=record.epoch,
                 last_receipt_ms=record.last_seen_ms,
             )
-            at = Position(record.epoch, record.seq)
-            self.logs[record.id] = NodeLog(record.id, received=at, committed=at)
         inventories = registrar.take_inventories()
         for node in self.fleet.nodes.values():
             if node.node_id in inventories:
                 self.subjects.load(node, inventories[node.node_id])
+        self.alerts.end_of_absent()
+
+    def see_outbox(self, view: OutboxView) -> None:
+        """Mail's own thread says how its outbox is."""
+        self.outbox = view
 
     @staticmethod
     def now() -> int:
@@ -156,7 +175,8 @@ class Core:
         node = self.fleet.nodes.get(name)
         if node is None:
             node = self.fleet.nodes[name] = Node(record.id, name)
-            self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
+            if record.id not in self.logs:  # else it was forgotten
+                self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
         self._refuse_second_machine(registration)
         node.labels = registration.labels
         node.method = registration.method
@@ -219,6 +239,7 @@ class Core:
     def hand_back(self, log: NodeLog, name: str) -> None:
         """What is not committed of a node cannot be: its agent keeps it, and is told so."""
         log.give_back()
+        self.alerts.handed_back(log)
         stream = self.streams.get(name)
         if stream is not None and stream.log is log:
             stream.end(
@@ -268,6 +289,8 @@ class Core:
         else:
             self._note_health_events(node, batch)
             self.count_xids(batch.events)
+            self._alert_xids(batch.events)
+        self.alerts.received(node, self.logs[node.node_id])
         if self._journal is not None:
             self._write_journal(self._journal, node.name, batch.position, count)
 
@@ -278,7 +301,7 @@ class Core:
             journal.flush()
         except OSError as error:  # a full disk: the records themselves are well
             self._journal = None
-            _log.error("the journal cannot be written and ends here: %s", error.strerror)
+            _log.error("journal cannot be written and ends here %s", said(reason=error.strerror))
 
     def _note_health_events(self, node: Node, batch: EventBatch) -> None:
         for event in batch.events:
@@ -287,6 +310,12 @@ class Core:
                 self.health.note_xid(slot, event.code, event.time_ms)
             elif event.kind == "driver_changed":
                 self.subjects.note_resets(node, event.time_ms)
+
+    def _alert_xids(self, events: Iterable[EventRow]) -> None:
+        for event in events:
+            slot = self.fleet.slot_of_id.get(event.subject_id)
+            if event.kind == "xid" and slot is not None:
+                self.alerts.xid(slot, event)
 
     def count_xids(self, events: Iterable[EventRow]) -> None:
         """Count the Xids among events that were just taken, or that the database holds."""
@@ -319,7 +348,7 @@ class Core:
         """Note an event of the hub's own; it is written within a second."""
         if len(self.events) >= MAX_EVENTS:
             if not self._events_dropped:
-                _log.error("events of the hub are dropped waiting=%d", len(self.events))
+                _log.error("events of the hub are dropped %s", said(waiting=len(self.events)))
             self._events_dropped = True
             return
         self._events_dropped = False
@@ -360,7 +389,9 @@ class Core:
     def pulse(self) -> None:
         """Judge silence and skew, then make the present state the next version."""
         self.judge.look(self.mono(), self.now())
+        self.alerts.look()
         self.measure_room()
+        self.trend.note(self.now(), self.fleet.fresh(_UTILIZATION))
         before = self.fleet.version
         self.fleet.publish()
         if self.fleet.version != before:

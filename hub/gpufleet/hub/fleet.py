@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpufleet.alerting.incident import Incident
 from gpufleet.hub.views import (
     FaultView,
     HealthView,
@@ -160,6 +161,8 @@ class Fleet:
         self.xids: Mapping[int, Mapping[int, XidView]] = {}
         """Subject id → Xid → how often and when; replaced whole."""
         """Grows when any subject's view changed."""
+        self.alerts: tuple[Incident, ...] = ()
+        """Alerts that are not well; replaced whole."""
         self.dirty = False
         self._snapshot: Snapshot | None = None
         self._subjects_tuple: tuple[int, tuple[SubjectView | None, ...]] = (-1, ())
@@ -214,6 +217,16 @@ class Fleet:
         node.slots = tuple(slot for _, _, slot in sorted(slots))
         node.places += 1
         self._changed()
+
+    def remove(self, node: Node) -> None:
+        """The node is forgotten: nothing of it is shown."""
+        own = node.own_slot
+        self.set_inventory(node, ())
+        if own is not None:
+            self._forget(own)
+        del self.nodes[node.name]
+        self.processes.pop(node.name, None)
+        self.processes_time_ms.pop(node.name, None)
 
     def _slot(self, kind: str, key: str) -> int:
         slot = self.slots.get((kind, key))
@@ -389,6 +402,10 @@ class Fleet:
                 self.values[self.rows[_SKEW], node.own_slot] = node.skew_ms / 1000
         return came, went
 
+    def fresh(self, metric_id: int) -> NDArray[np.float64]:
+        """A metric's newest values by slot, NaN where absent or stale."""
+        return np.where(self.stale, np.nan, self.values[self.rows[metric_id]])
+
     def publish(self) -> None:
         """Make the present state the next version, if anything changed."""
         if self.dirty:
@@ -422,6 +439,7 @@ class Fleet:
             processes=MappingProxyType(dict(self.processes)),
             processes_time_ms=MappingProxyType(dict(self.processes_time_ms)),
             xids=self.xids,
+            alerts=self.alerts,
             details=MappingProxyType(dict(self.details)),
         )
         return self._snapshot

@@ -15,6 +15,7 @@ import numpy as np
 from gpufleet.hub.core import Core
 from gpufleet.hub.fleet import Binding
 from gpufleet.hub.recorder import Batch, EventBatch, NodeLog, SampleBatch
+from gpufleet.hub.store.alerts import AlertWrite, write_alerts
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.grid import SubjectSamples, minute_chunks
@@ -24,11 +25,14 @@ from gpufleet.hub.store.upkeep import Upkeep
 from gpufleet.hub.store.usage import write_usage
 from gpufleet.hub.store.write import EventRow, NodeFlush, write_flushes
 from gpufleet.hub.usage import UsageRow
+from gpufleet.proto.logline import said
 
 PERIOD_SECONDS = 1.0
 MAX_RETRY_SECONDS = 15.0
 OVERDUE_MS = 120_000
 """What waits for so long is written whatever minute the clock says: it may have been set back."""
+LAST_SECONDS = 3.0
+"""At its end the hub evaluates alerts for so long at most; agents keep what is left."""
 MAX_NODES = 64
 """Nodes in one transaction at most, so that none takes long."""
 
@@ -52,9 +56,10 @@ class _Extra:
     events: list[EventRow]
     histories: dict[int, Mapping[str, Any] | None]
     usage: list[UsageRow]
+    alerts: AlertWrite
 
 
-_NOTHING = _Extra([], {}, [])
+_NOTHING = _Extra([], {}, [], AlertWrite())
 
 
 class Flusher:
@@ -95,9 +100,11 @@ class Flusher:
     async def flush(self, *, everything: bool = False) -> bool:
         """One round; False when the database did not take it: what was due is due again."""
         async with self._turn:
-            good = await self._round(self._due(everything), self._extra(everything))
+            self._core.alerts.catch_up(LAST_SECONDS if everything else 0.0)
+            parts = self._due(everything)
+            good = await self._round(parts, self._extra(parts, everything))
             while good and everything and (parts := self._due(everything)):
-                good = await self._round(parts, _NOTHING)
+                good = await self._round(parts, self._extra(parts, everything))
             self._core.measure_room()
             return good
 
@@ -120,12 +127,14 @@ class Flusher:
                 good = await self._commit(parts, extra)
         return good
 
-    def _extra(self, everything: bool) -> _Extra:
+    def _extra(self, parts: Sequence[_Part], everything: bool) -> _Extra:
+        """What goes in before or with these nodes' records; alerts may be ahead of them."""
+        alerts = self._core.alerts.take(self._core.fleet.nodes[part.name] for part in parts)
         events, self._core.events = self._core.events, []
         histories = self._core.memory.changed(self._core.fleet, self._core.now())
         usage = self._core.usage.changed(self._core.now(), everything=everything)
-        some = events or histories or usage
-        return _Extra(events, histories, usage) if some else _NOTHING
+        some = events or histories or usage or alerts
+        return _Extra(events, histories, usage, alerts) if some else _NOTHING
 
     def _due(self, everything: bool) -> list[_Part]:
         now = self._core.now()
@@ -135,6 +144,7 @@ class Flusher:
             overdue = log.pending and self._core.mono() - log.waiting_since >= OVERDUE_MS
             whole = (everything or overdue) and not log.flushing
             count = len(log.pending) if whole else log.due(now)
+            count = min(count, log.evaluated)
             if count:
                 parts.append(_Part(name, node.interval_ms, log, log.take(count)))
         return parts
@@ -149,13 +159,13 @@ class Flusher:
             self._core.stats.commit_failures += 1
             if self._core.database_trouble != str(error):
                 self._core.database_trouble = str(error)
-                _log.error("commit failed, samples are kept and written again: %s", error)
+                _log.error("commit failed and is tried again %s", said(reason=error))
             return False
         except Exception:
             # Something in here can never be written. The others shall not wait for it.
             if len(parts) + (extra is not _NOTHING) > 1:
                 return await self._commit_each(
-                    [([part], _NOTHING) for part in parts] + [([], extra)]
+                    [([], extra), *(([part], _NOTHING) for part in parts)]
                 )
             self._give_up(parts, extra)
             return True
@@ -181,18 +191,22 @@ class Flusher:
         self._core.events[:0] = extra.events
         self._core.memory.not_saved(extra.histories)
         self._core.usage.not_saved(extra.usage)
+        self._core.alerts.not_written(extra.alerts)
 
     def _give_up(self, parts: Iterable[_Part], extra: _Extra) -> None:
         """Hand a node's records back to its agent; what is the hub's own is lost, and said."""
         for part in parts:
-            _log.exception("records of a node cannot be written node=%s", part.name)
+            _log.exception("records of a node cannot be written %s", said(node=part.name))
             part.log.done(part.batches, committed=False)
             self._core.hand_back(part.log, part.name)
         if extra is not _NOTHING:
             _log.exception(
-                "the hub's own cannot be written events=%d histories=%d",
-                len(extra.events),
-                len(extra.histories),
+                "the hub's own cannot be written %s",
+                said(
+                    events=len(extra.events),
+                    histories=len(extra.histories),
+                    alerts=len(extra.alerts.incidents),
+                ),
             )
 
     def _write(self, parts: Sequence[_Part], extra: _Extra) -> int:
@@ -203,6 +217,7 @@ class Flusher:
             write_flushes(connection, flushes)
             write_histories(connection, extra.histories)
             write_usage(connection, extra.usage)
+            write_alerts(connection, extra.alerts)
         return sum(len(flush.chunks) for flush in flushes)
 
     async def _keep_up(self) -> None:
@@ -211,7 +226,7 @@ class Flusher:
         try:
             await loop.run_in_executor(self._writer, self._upkeep.turn, self._core.now())
         except StoreError as error:
-            _log.error("upkeep of the database failed, it is tried again: %s", error)
+            _log.error("upkeep of the database failed and is tried again %s", said(reason=error))
         except Exception as error:  # upkeep can wait, flushing can't
             if self._upkeep_trouble != repr(error):
                 self._upkeep_trouble = repr(error)

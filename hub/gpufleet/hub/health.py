@@ -38,6 +38,7 @@ from gpufleet.alerting.health import (
 )
 from gpufleet.hub.health_prefilter import Flags, Floats, Prefilter
 from gpufleet.proto.catalog import BY_NAME, Source, metrics
+from gpufleet.proto.logline import said
 
 _log = logging.getLogger(__name__)
 
@@ -227,7 +228,7 @@ class FleetHealth:
                 self._judged_ms[slot] = now_ms
                 if slot not in self._unjudged:
                     self._unjudged.add(slot)
-                    _log.exception("a GPU cannot be judged gpu=%s", self._gpus[slot].key)
+                    _log.exception("a GPU cannot be judged %s", said(gpu=self._gpus[slot].key))
         return changes
 
     def _judge_one(

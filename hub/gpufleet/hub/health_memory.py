@@ -14,6 +14,7 @@ from gpufleet.alerting import health_document
 from gpufleet.alerting.health import HealthHistory
 from gpufleet.hub.fleet import Fleet
 from gpufleet.hub.health import FleetHealth
+from gpufleet.proto.logline import said
 
 PERIOD_MS = 60_000
 
@@ -38,7 +39,10 @@ class HealthMemory:
         try:
             history = health_document.history(document)
         except (LookupError, TypeError, ValueError) as error:  # not of this program's making
-            _log.error("a stored health history is unreadable subject=%d: %r", subject_id, error)
+            _log.error(
+                "stored health history unreadable %s",
+                said(subject_id=subject_id, reason=repr(error)),
+            )
         else:
             self._health.restore(slot, history)
 

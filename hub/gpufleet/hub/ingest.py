@@ -17,6 +17,7 @@ from gpufleet.hub.streams import AgentStream
 from gpufleet.hub.wire import WireError
 from gpufleet.proto import telemetry_pb2 as pb
 from gpufleet.proto import telemetry_pb2_grpc
+from gpufleet.proto.logline import said
 
 HELLO_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 8 << 20
@@ -45,8 +46,8 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
             await self._converse(stream, requests, context)
         except WireError as error:
             self._core.stats.refused_streams += 1
-            name = stream.node.name if stream else "-"
-            _log.warning("stream refused node=%s reason=%s", name, error)
+            name = stream.node.name if stream else None
+            _log.warning("stream refused %s", said(node=name, reason=error))
             refused = isinstance(error, Refused)
             code = "FAILED_PRECONDITION" if refused else "INVALID_ARGUMENT"
             await context.abort(grpc.StatusCode[code], str(error))
@@ -100,6 +101,9 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
             stats.messages += 1
             if stream.ended.is_set():
                 return
+            if self._core.stopping:  # the agent keeps it; it may still be told what is committed
+                await stream.ended.wait()
+                return
             await session.handle(message)
 
     @staticmethod
@@ -108,6 +112,7 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServicer):
     ) -> None:
         while True:
             await context.write(await stream.outgoing.get())
+            stream.outgoing.task_done()
 
 
 def server(service: telemetry_pb2_grpc.TelemetryServicer) -> grpc.aio.Server:

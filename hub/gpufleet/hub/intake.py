@@ -166,6 +166,8 @@ class Session:
             self.node.epoch = message.epoch
             self.core.fleet.apply(binding, samples, self.core.mono(), now)
             self._skew(last, now)
+            if not message.seq:
+                self.core.alerts.live_copy(self.node, binding, last)
 
     async def _refuse_future(self, message: pb.AgentMessage) -> None:
         """Pass over records of the future, so that those behind them are not held up."""
@@ -227,6 +229,7 @@ class Session:
             count=count - known,
             skip=known,
             last_tick=int(samples.ticks[-1]),
+            whole=samples.taken is None or bool(samples.taken.all()),
         )
         self._accept(batch, batch.count)
 

@@ -10,6 +10,7 @@ from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.lease import RENEW_SECONDS
 from gpufleet.hub.store.tenure import Tenure
+from gpufleet.proto.logline import said
 
 END_SECONDS = 10.0
 
@@ -80,7 +81,7 @@ class Keeper:
             except Exception as error:  # this thread must not end unheard: nobody would step down
                 held, trouble = was, f"Its lease cannot be kept: {type(error).__name__}: {error}."
             if trouble and trouble != self.trouble:
-                _log.warning("lease cannot be looked at: %s", trouble)
+                _log.warning("lease cannot be looked at %s", said(reason=trouble))
             self._tell(was, held, trouble)
             if was and not held:
                 self._again.wait()
@@ -110,4 +111,4 @@ class Keeper:
         try:
             tenure.release()
         except StoreError as error:
-            _log.warning("lease cannot be given back, it runs out by itself: %s", error)
+            _log.warning("lease cannot be given back and runs out by itself %s", said(reason=error))

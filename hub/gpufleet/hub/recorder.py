@@ -69,6 +69,8 @@ class SampleBatch:
     skip: int
     """Ticks before those, which were known already."""
     last_tick: int
+    whole: bool = True
+    """Every subject was read at every tick."""
 
     @property
     def size(self) -> int:
@@ -113,6 +115,8 @@ class NodeLog:
     pending_values: int = 0
     urgent: bool = False
     flushing: bool = False
+    evaluated: int = 0
+    """So many of the first ``pending`` went through the alert rules: no more may be committed."""
     last_receipt_ms: int = 0
     waiting_since: int = 0
     """Since when, by the monotonic clock in ms, what is pending waits (or a little less)."""
@@ -189,6 +193,7 @@ class NodeLog:
             return
         for batch in batches:
             self.pending.popleft()
+            self.evaluated = max(0, self.evaluated - 1)
             self.pending_values -= batch.size
             if isinstance(batch, SampleBatch):
                 self.pending_ticks -= batch.count
@@ -197,6 +202,7 @@ class NodeLog:
     def give_back(self) -> None:
         """Forget what is not committed: its agent has it still and sends it again."""
         self.pending.clear()
+        self.evaluated = 0
         self.pending_ticks = self.pending_values = self.last_tick = 0
         self.urgent = False
         self.received = self.committed

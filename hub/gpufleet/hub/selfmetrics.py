@@ -52,6 +52,14 @@ class HubCollector(Collector):
             "1 while the last commit succeeded.",
             0 if self._core.database_trouble else 1,
         )
+        outbox = self._core.outbox
+        if outbox is not None:
+            oldest = outbox.oldest_ms
+            age = 0.0 if oldest is None else max(0, self._core.now() - oldest) / 1000
+            yield _gauge("mails_waiting", "Mails that wait to be sent.", outbox.waiting)
+            yield _gauge("mails_oldest_seconds", "Age of the oldest mail that waits.", age)
+            yield _gauge("mails_held", "Mails that wait for a digest.", outbox.held)
+            yield _gauge("mails_dead", "Mails that were given up and are kept.", outbox.dead)
         yield _gauge("start_time_seconds", "When the hub started.", self._core.started_ms / 1000)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from gpufleet.hub.fleet import Node
 from gpufleet.hub.hello import Registration
@@ -21,7 +22,7 @@ class AgentStream:
         self.node = node
         self.log = log
         self.outgoing: asyncio.Queue[pb.HubMessage] = asyncio.Queue()
-        """What the hub says; filled by ``say``."""
+        """What the hub says; filled by ``say``, done with once gRPC has it."""
         self.ended = asyncio.Event()
         self.ending = ("", "")
         """With which gRPC status and sentence the hub ended the stream, if it did."""
@@ -38,3 +39,12 @@ class AgentStream:
             self.end("RESOURCE_EXHAUSTED", "The agent does not take in what the hub says.")
         else:
             self.outgoing.put_nowait(message)
+
+
+async def told(streams: Iterable[AgentStream], seconds: float) -> None:
+    """Returns when every agent was sent what there is to say, or after so long."""
+    waits = [asyncio.ensure_future(stream.outgoing.join()) for stream in streams]
+    if waits:
+        _, late = await asyncio.wait(waits, timeout=seconds)
+        for wait in late:
+            wait.cancel()

@@ -9,20 +9,34 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TextIO
 
 from gpufleet.hub import ingest, xids
+from gpufleet.hub.alerts.alerting import Stored
+from gpufleet.hub.alerts.desk import AlertDesk
+from gpufleet.hub.alerts.refill import refill
+from gpufleet.hub.alerts.rules_watch import RulesWatch
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.core import Core
 from gpufleet.hub.flush import Flusher
+from gpufleet.hub.mail.config import MailConfig
+from gpufleet.hub.mail.mailer import Mailer
 from gpufleet.hub.readers import Readers
 from gpufleet.hub.registrar import Registrar
 from gpufleet.hub.standby import HttpFront, StreamFront
+from gpufleet.hub.store.alerts import load_memories, load_open_incidents, load_states
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.events import events_since
 from gpufleet.hub.store.health import load_histories
+from gpufleet.hub.store.retention import Retention
 from gpufleet.hub.store.write import EventRow
+from gpufleet.hub.streams import told
 
 PULSE_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+LAST_ACKS_SECONDS = 1.0
+"""How long the last acks may take to reach the agents."""
+LAST_FLUSH_SECONDS = 5.0
+"""How long streams stay open for the last acks; from a slower database they come too late."""
+RULES_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +55,9 @@ class Turn:
         http: HttpFront,
         streams: StreamFront,
         reader: Executor,
+        rules: RulesWatch,
+        retention: Retention,
+        mail: MailConfig,
     ) -> None:
         self._database = database
         self._version = version
@@ -49,6 +66,10 @@ class Turn:
         self._streams = streams
         self._writer = ThreadPoolExecutor(1, "writer")
         self._reader = reader
+        self._rules = rules
+        self._retention = retention
+        self._mail = mail
+        self._mailer: Mailer | None = None
         self._core: Core | None = None
         self._flusher: Flusher
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,21 +95,53 @@ class Turn:
         loop = asyncio.get_running_loop()
         registrar = await loop.run_in_executor(writer, lambda: Registrar(database, writer))
         histories = await loop.run_in_executor(writer, _histories, database)
-        core = Core(registrar, self._journal, histories)
-        core.count_xids(await loop.run_in_executor(writer, _recent_xids, database, core.now()))
-        self._flusher = Flusher(core, database, writer)
+        alerts = await loop.run_in_executor(writer, _alerts, database)
+        core = Core(registrar, self._journal, histories, self._rules.rules, alerts)
+        recent = await loop.run_in_executor(writer, _recent_xids, database, core.now())
+        core.count_xids(recent)
+        core.alerts.remember_xids(recent)
+        engine = core.alerts.engine
+        await loop.run_in_executor(writer, refill, engine, core.fleet, database, core.now())
+        self._flusher = Flusher(core, database, writer, self._retention)
         self._core = core
 
     def begin(self, watch: Watch) -> None:
         """Open both doors, once ``load`` has succeeded."""
         assert self._core is not None
-        readers = Readers(self._core, self._database, self._reader, self._version)
-        self._http.hub = create_app(readers)
+        commit = self._flusher.flush
+        readers = Readers(self._core, self._database, self._reader, self._version, commit)
+        alerts = AlertDesk(
+            self._core,
+            self._database,
+            self._reader,
+            self._rules,
+            self._flusher.flush,
+            self._mail.zone,
+        )
+        self._http.hub = create_app(readers, alerts=alerts)
         self._streams.serve(ingest.Telemetry(self._core, self._version))
         self._tasks = [
             watch("pulse", _every(PULSE_SECONDS, self._core.pulse)),
             watch("flush", self._flusher.run()),
+            watch("rules", _every(RULES_SECONDS, self._look_at_rules)),
         ]
+        self._core.alerts.listen()
+        book = self._core.alerts.book
+        self._mailer = Mailer(
+            self._database,
+            self._mail,
+            self._core.now,
+            lambda: {one.id: one for one in list(book.open.values())},
+            self._core.see_outbox,
+        )
+        self._mailer.start()
+
+    def _look_at_rules(self) -> None:
+        """Put an edited rules file in force, or say what is wrong with it."""
+        assert self._core is not None
+        rules = self._rules.look(self._core.now())
+        if rules is not None:
+            self._core.alerts.replace_rules(rules)
 
     async def end(self, *, flush: bool) -> bool:
         """Close both doors and wait for what is under way; False: not all could be written.
@@ -100,14 +153,29 @@ class Turn:
         if self._core is not None:
             self._core.stop()
             self._http.hub = None
-            await self._streams.end()
             self._flusher.stop()
-            written = not flush or await _flush_last(self._flusher)
+            if flush:
+                writing = asyncio.ensure_future(_flush_last(self._flusher))
+                await asyncio.wait([writing], timeout=LAST_FLUSH_SECONDS)
+                await told(self._core.streams.values(), LAST_ACKS_SECONDS)
+                await self._streams.end()
+                written = await writing
+            else:
+                await self._streams.end()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._mailer is not None:
+            await asyncio.to_thread(self._mailer.stop)
         await asyncio.to_thread(self._writer.shutdown)
         return written
+
+
+def _alerts(database: Database) -> Stored:
+    with database.reading() as connection:
+        return Stored(
+            load_states(connection), load_open_incidents(connection), load_memories(connection)
+        )
 
 
 def _histories(database: Database) -> dict[int, Mapping[str, Any]]:
@@ -126,7 +194,7 @@ async def _flush_last(flusher: Flusher) -> bool:
         if await flusher.flush(everything=True):
             return True
         await asyncio.sleep(1)
-    _log.error("the last samples could not be written; the agents keep them and send them again")
+    _log.error("last samples could not be written, the agents send them again")
     return False
 
 

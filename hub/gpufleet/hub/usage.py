@@ -9,6 +9,7 @@ several only where the driver tells each process's; energy is known of a sole ho
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ HOUR_MS = 3_600_000
 SAVE_MS = 60_000
 MAX_HOLDERS = 256
 """Holders of one GPU in one hour; further ones are counted together, with no name."""
+MAX_ENTRIES = 200_000
+"""The same of the whole fleet and all hours that are not over: some 120 MiB."""
+MAX_ROWS = 2000
+"""Rows that are due at once: the others come a round later, so that none is long."""
 MAX_OFF_MS = 10 * 60_000
 """Lists whose time is further from the hub's clock are not counted."""
 
@@ -83,8 +88,12 @@ class UsageMeter:
         self._sums: dict[Key, _Sum] = {}
         self._holders: dict[tuple[int, int], int] = {}
         """Subject id, hour → how many holders are told apart."""
-        self._dirty: set[Key] = set()
+        self._dirty: dict[Key, None] = {}
+        """Changed since they were last due, in this order."""
+        self._due: dict[Key, None] = {}
+        """What is to be written in this minute."""
         self._saved_ms = 0
+        self._forgotten_to = 0
 
     def note(
         self,
@@ -109,7 +118,7 @@ class UsageMeter:
         if key in self._sums:
             return key
         known = self._holders.get((subject_id, start_ms), 0)
-        if known >= MAX_HOLDERS:
+        if known >= MAX_HOLDERS or len(self._sums) >= MAX_ENTRIES:
             return subject_id, start_ms, node_id, "", ""
         self._holders[subject_id, start_ms] = known + 1
         return key
@@ -128,30 +137,43 @@ class UsageMeter:
             sums.joules = (sums.joules or 0.0) + reading.watts * seconds
         if holder.memory is not None:
             sums.memory = max(sums.memory or 0, holder.memory)
-        self._dirty.add(key)
+        self._dirty[key] = None
 
     def changed(self, now_ms: int, *, everything: bool = False) -> list[UsageRow]:
-        """Rows to write, once a minute or at once; they count as written until ``not_saved``."""
-        if not everything and now_ms - self._saved_ms < SAVE_MS:
-            return []
-        self._saved_ms = now_ms
-        rows = [self._row(key) for key in sorted(self._dirty)]
-        self._dirty.clear()
-        return rows
+        """Rows to write: all that changed once a minute, MAX_ROWS at a time, or at once.
+
+        They count as written until ``not_saved``.
+        """
+        if everything or (not self._due and now_ms - self._saved_ms >= SAVE_MS):
+            self._saved_ms = now_ms
+            self._due |= self._dirty
+            self._dirty = {}
+        keys = list(self._due if everything else itertools.islice(self._due, MAX_ROWS))
+        for key in keys:
+            del self._due[key]
+            self._dirty.pop(key, None)
+        return [self._row(key) for key in sorted(keys)]
 
     def not_saved(self, rows: Iterable[UsageRow]) -> None:
         """The write failed: they are due again."""
-        keys = [row.key for row in rows]
-        if keys:
-            self._dirty.update(keys)
-            self._saved_ms = 0
+        self._due |= {row.key: None for row in rows}
+
+    @property
+    def entries(self) -> int:
+        """Holders of hours that lists can still add to."""
+        return len(self._sums)
 
     def saved(self, now_ms: int) -> None:
         """Forget hours that are written and to which no list can add any more."""
-        over = now_ms - HOUR_MS - 2 * MAX_OFF_MS
-        for key in [key for key in self._sums if key[1] < over and key not in self._dirty]:
+        over = -(-(now_ms - HOUR_MS - 2 * MAX_OFF_MS) // HOUR_MS) * HOUR_MS
+        if over == self._forgotten_to:
+            return
+        waiting = self._dirty.keys() | self._due.keys()
+        for key in [key for key in self._sums if key[1] < over and key not in waiting]:
             del self._sums[key]
             self._holders.pop(key[:2], None)
+        if not any(key[1] < over for key in waiting):
+            self._forgotten_to = over
 
     def _row(self, key: Key) -> UsageRow:
         subject_id, start_ms, node_id, user, job = key

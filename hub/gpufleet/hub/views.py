@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpufleet.alerting.incident import Incident
+
 
 @dataclass(frozen=True, slots=True)
 class FaultView:
@@ -121,5 +123,7 @@ class Snapshot:
     processes_time_ms: Mapping[str, int]
     xids: Mapping[int, Mapping[int, XidView]] = field(default_factory=dict)
     """Subject id of a GPU → Xid → how often and when."""
+    alerts: tuple[Incident, ...] = ()
+    """Alerts that are not well; pending ones have no id. Their values may be a little old."""
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """Slot → what is no scalar: per fan, per link, DCGM's findings."""

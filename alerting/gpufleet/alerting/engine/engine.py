@@ -24,6 +24,7 @@ from gpufleet.alerting.engine.machines import (
     Happened,
     Machines,
 )
+from gpufleet.alerting.engine.power_watch import PowerWatch
 from gpufleet.alerting.rules.evaluate import Round, World
 from gpufleet.alerting.rules.pattern import matches
 from gpufleet.alerting.rules.rule import Rule, RuleSet
@@ -110,6 +111,7 @@ class Engine:
     def __init__(self, rules: RuleSet, schema: Schema, capacity: int = 256) -> None:
         self.schema = schema
         self.world = World(schema, capacity)
+        self.power = PowerWatch(self.world, schema)
         self.subjects: dict[int, Subject] = {}
         self._slots: dict[tuple[Scope, str], int] = {}
         self._running: dict[str, _Running] = {}
@@ -147,6 +149,7 @@ class Engine:
         for former in before.values():
             dropped += self._standings(former)
         self.rules = rules
+        self.power.follow(rules)
         return [standing for standing in dropped if standing.alert.state is not State.OK]
 
     def _new(self, rule: Rule) -> _Running:
@@ -219,6 +222,7 @@ class Engine:
             running.subjects[slot] = False
             running.changed.discard(slot)
         self.world.forget(slot)
+        self.power.forget(slot)
         self.world.node_slot[slot] = -1
         return [standing for standing in left if standing.alert.state is not State.OK]
 
@@ -258,6 +262,7 @@ class Engine:
         look = Round(self.world, slots, times_ms, values)
         if by_samples:
             look.remember()
+            self.power.feed(slots, times_ms, values)
         found: list[Transition] = []
         for running in self._running.values():
             if running.by_samples is by_samples:
@@ -268,6 +273,8 @@ class Engine:
 
     def _step_rule(self, running: _Running, look: Round, epochs: Ints) -> list[Transition]:
         rule, machines, slots = running.rule, running.machines, look.slots
+        if not machines.kept.any() and not look.holds_somewhere(rule.condition):
+            return []
         true, false = look.condition(rule.condition)
         here = running.subjects[slots]
         bad = true & here
@@ -312,11 +319,18 @@ class Engine:
         standing = self._standing(running, slot, self.subjects[slot])
         return Transition(running.rule, slot, happened.kind, happened.time_ms, standing)
 
-    def silence(self, slots: Ints, now_ms: int, *, hub_rules: bool = False) -> list[Transition]:
+    def silence(self, slots: Ints, now_ms: int) -> list[Transition]:
         """These subjects have been silent for longer than their max_gap, in listening time."""
+        return self._silence(slots, now_ms, by_samples=True)
+
+    def silence_hub_rules(self, slots: Ints, now_ms: int) -> list[Transition]:
+        """Of these the hub knows nothing any more: their nodes are silent."""
+        return self._silence(slots, now_ms, by_samples=False)
+
+    def _silence(self, slots: Ints, now_ms: int, *, by_samples: bool) -> list[Transition]:
         found: list[Transition] = []
         for running in self._running.values():
-            if running.by_samples or hub_rules:
+            if running.by_samples is by_samples:
                 heard = slots[slots < len(running.subjects)]
                 for one in running.machines.silence(heard[running.subjects[heard]], now_ms):
                     found.append(self._transition(running, one))
@@ -364,10 +378,12 @@ class Engine:
         look = Round(self.world, slots, ticks, values)
         look.remember()
         look.latch()
+        self.power.feed(slots, ticks, values, judged=True)
 
     def longest_window_ms(self) -> int:
         """How far back ``refill`` has to begin; 0: nothing to fill."""
-        return max((bins.window_ms for bins in self.world.bins.values()), default=0)
+        windows = [bins.window_ms for bins in self.world.bins.values()]
+        return max([*windows, self.power.history_ms])
 
     def restore(self, standings: Iterable[Standing]) -> list[Standing]:
         """Go on with what was stored; those of rules that are gone or changed come back."""
@@ -399,21 +415,21 @@ class Engine:
         running.count[slot] = standing.count
 
     def to_store(self, slots: Iterable[int]) -> list[tuple[Rule, int, Standing | None]]:
-        """What of these slots has to be stored now; None: all is well again, for long.
+        """Alerts that moved, and open ones of ``slots``, whose last sample moves on all the time.
 
-        Open alerts come each time, since their last sample moves on.
+        None: all has been well for so long that nothing need be known of it.
         """
         wanted = set(slots)
         found: list[tuple[Rule, int, Standing | None]] = []
         for running in self._running.values():
             open_now = set(np.flatnonzero(running.machines.state != OK).tolist())
-            for slot in (running.changed | open_now) & wanted:
+            for slot in running.changed | (open_now & wanted):
                 subject = self.subjects.get(slot)
                 if subject is not None:
                     kept = bool(running.machines.kept[slot])
                     standing = self._standing(running, slot, subject) if kept else None
                     found.append((running.rule, slot, standing))
-            running.changed -= wanted
+            running.changed.clear()
         return found
 
     def not_stored(self, rule: str, slot: int) -> None:

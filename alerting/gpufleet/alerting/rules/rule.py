@@ -12,6 +12,8 @@ from gpufleet.alerting.rules.tree import (
     Compare,
     Condition,
     Count,
+    Flag,
+    FlagName,
     Number,
     Or,
     Share,
@@ -62,13 +64,15 @@ class Rule:
     def by_samples(self, schema: Schema) -> bool:
         """Whether it runs at each sample; else, by the hub's clock, on what only the hub knows."""
         metrics = []
+        counted = any(isinstance(part, Count) for part in parts(self.condition))
+        if not counted and Flag(FlagName.POWER_STEP) in parts(self.condition):
+            return True
         for part in parts(self.condition):
             match part:
                 case Value(name) | Window(_, name, _) | Bit(name, _):
                     metrics.append(name)
                 case _:
                     pass
-        counted = any(isinstance(part, Count) for part in parts(self.condition))
         return not counted and any(not schema.metrics[name].hub for name in metrics)
 
     def compared(self) -> Compare | None:

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fastapi.responses import Response
 
 from gpufleet.client.nearest import hint
+from gpufleet.hub.api.alert_state import AlertState
 from gpufleet.hub.api.bodies import Body, Shared, body
 from gpufleet.hub.api.changes import View
 from gpufleet.hub.api.exposition import Exposition
@@ -28,8 +29,11 @@ MAX_STREAMS = 200
 class Desk:
     """What all requests of one application share. Lives on the event loop's thread."""
 
-    def __init__(self, state: HubState, max_streams: int = MAX_STREAMS) -> None:
+    def __init__(
+        self, state: HubState, max_streams: int = MAX_STREAMS, alerts: AlertState | None = None
+    ) -> None:
         self.state = state
+        self._alerts = alerts
         self.tables = Tables()
         self.bodies: Shared[Body] = Shared(lambda kept: kept.size, MAX_KEPT_BYTES)
         self.views: Shared[View] = Shared(lambda kept: kept.size, MAX_KEPT_BYTES)
@@ -38,6 +42,13 @@ class Desk:
         self.streams = 0
         self.exports = 0
         self.max_streams = max_streams
+
+    @property
+    def alerting(self) -> AlertState:
+        """Alerts; a Problem where this application has none."""
+        if self._alerts is None:
+            raise Problem(503, "This hub evaluates no alerts.")
+        return self._alerts
 
     def table(self) -> Table:
         """The newest version of the fleet."""

@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from fastapi.params import Depends as Dependency
 
 from gpufleet.hub.api import (
+    alert_routes,
     docs_routes,
     event_routes,
     export_routes,
@@ -16,12 +17,15 @@ from gpufleet.hub.api import (
     history_routes,
     metrics_routes,
     mission_routes,
+    now_routes,
     probe_routes,
     problem,
+    silence_routes,
     stream,
     top_routes,
     usage_routes,
 )
+from gpufleet.hub.api.alert_state import AlertState
 from gpufleet.hub.api.answer import MAX_STREAMS, Desk
 from gpufleet.hub.api.door import known_parameters
 from gpufleet.hub.api.head import HeadAsGet
@@ -48,6 +52,7 @@ def create_app(
     *,
     dependencies: Sequence[Dependency] = (),
     max_streams: int = MAX_STREAMS,
+    alerts: AlertState | None = None,
 ) -> FastAPI:
     """The application. ``dependencies`` guard all but the probes (who may ask)."""
     app = _App(
@@ -59,16 +64,19 @@ def create_app(
         openapi_url=None,
     )
     app.add_middleware(HeadAsGet)
-    app.state.desk = Desk(state, max_streams)
+    app.state.desk = Desk(state, max_streams, alerts)
     problem.install(app)
     guarded = [*dependencies, Depends(known_parameters)]
     for part in (
         fleet_routes,
+        now_routes,
         history_routes,
         top_routes,
         usage_routes,
         export_routes,
         event_routes,
+        alert_routes,
+        silence_routes,
         stream,
         docs_routes,
     ):

@@ -27,10 +27,10 @@ class View:
         return 200 + len(self.rows) * (100 + 24 * len(self.names))
 
 
-def view(table: Table, asked: Plan, limit: int) -> View:
-    """The first ``limit`` GPUs that answer a question."""
+def view(table: Table, asked: Plan, limit: int, offset: int = 0) -> View:
+    """``limit`` of the GPUs that answer a question, from ``offset`` on."""
     found = ordered(table, asked)
-    shown = rows(table, asked.names, found[:limit])
+    shown = rows(table, asked.names, found[offset : offset + limit])
     return View(
         version=table.snapshot.version,
         time=format_ms(table.snapshot.time_ms),

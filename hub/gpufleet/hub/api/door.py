@@ -36,6 +36,13 @@ async def known_parameters(request: Request) -> None:
             raise Problem(422, f"{name} is given {count} times; give it once.", parameter=name)
 
 
+async def json_only(request: Request) -> None:
+    """Refuse bodies that are not said to be JSON: a foreign page could send those unasked."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem(415, "Send JSON, with the header Content-Type: application/json.")
+
+
 def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
     """Names of an endpoint's query parameters, and whether they may be repeated."""
     for parameter in dependant.query_params:

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, node_named, now_ms, subject_of
-from gpufleet.hub.api.asked import split_names, time_at
+from gpufleet.hub.api.asked import check_order, split_names, time_at
 from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
@@ -85,10 +85,11 @@ async def gpu_events(
 
 def _event_range(start: str | None, end: str | None) -> tuple[int | None, int | None]:
     now = now_ms()
-    return (
-        None if start is None else time_at(start, "start", now),
-        None if end is None else time_at(end, "end", now),
-    )
+    start_ms = None if start is None else time_at(start, "start", now)
+    end_ms = None if end is None else time_at(end, "end", now)
+    if start_ms is not None and end_ms is not None:
+        check_order(start_ms, end_ms)
+    return start_ms, end_ms
 
 
 def _kinds(texts: list[str] | None) -> set[str] | None:

@@ -8,6 +8,7 @@ _UUID = "GPU-5f2b8f7e-93c1-4e1b-8f6f-0b0c5f3a1d22"
 _TIME = "2026-03-01T12:00:00Z"
 _END = "2026-03-01T13:00:00Z"
 _H100 = "NVIDIA H100 80GB HBM3"
+_UNITS = ("_ratio", "_celsius", "_bytes", "_watts")
 
 _POWER: dict[str, Any] = {
     "unit": "watts",
@@ -27,6 +28,23 @@ HISTORY = {
     "raw": False,
     "source": "samples",
     "series": {"power_watts": _POWER},
+}
+NODE_HISTORY = {
+    "node": "dgx-01",
+    **_BUCKETS,
+    "raw": False,
+    "source": "samples",
+    "series": {
+        "host_cpu_utilization_ratio": {
+            "unit": "ratio",
+            "kind": "gauge",
+            "time": [_TIME, "2026-03-01T12:30:00Z"],
+            "n": [1800, 1800],
+            "avg": [0.31244, 0.29871],
+            "min": [0.02, 0.018],
+            "max": [0.97, 0.991],
+        }
+    },
 }
 HISTORIES = {
     **_BUCKETS,
@@ -146,7 +164,7 @@ def _spread(mean: float, low: float, high: float) -> dict[str, Any]:
     return {"gpus": 8, "mean": mean, "min": low, "max": high}
 
 
-FLEET = {
+FLEET: dict[str, Any] = {
     "time": _TIME,
     "version": 4711,
     "nodes": {"total": 1, "up": 1, "down": 0},
@@ -158,6 +176,12 @@ FLEET = {
         "by_fault": {},
     },
     "mig_devices": 0,
+    "alerts": {
+        "pending": 1,
+        "firing": 2,
+        "no_data": 0,
+        "by_severity": {"info": 0, "warning": 1, "critical": 1},
+    },
     "users": 1,
     "processes": 8,
     "utilization_ratio": _spread(0.91, 0.4, 1.0),
@@ -169,6 +193,42 @@ FLEET = {
     "memory_total_bytes": {"gpus": 8, "sum": 687194767360},
     "power_watts": {"gpus": 8, "sum": 4899.2},
     "power_limit_watts": {"gpus": 8, "sum": 5600.0},
+}
+GROUPS = {
+    "time": _TIME,
+    "version": 4711,
+    "by": "user",
+    "total": 1,
+    "load_end": _TIME,
+    "load_step_seconds": 10,
+    "groups": [
+        {
+            "group": "alice",
+            "gpus": 8,
+            "free": 0,
+            "stale": 0,
+            "nodes_up": 1,
+            "health": 2,
+            "by_health": FLEET["gpus"]["by_health"],
+            "processes": 8,
+            "process_memory_bytes": 598000000000,
+            "nodes": {"total": 1, "names": ["dgx-01"]},
+            "models": {"total": 1, "names": [_H100]},
+            "users": {"total": 1, "names": ["alice"]},
+            "programs": {"total": 1, "names": ["python3"]},
+            "jobs": {"total": 1, "names": ["slurm:1843"]},
+            **{name: FLEET[name] for name in FLEET if name.endswith(_UNITS)},
+            "load": [0.88, 0.91, None],
+        }
+    ],
+}
+SPARKLINES = {
+    "time": _TIME,
+    "version": 4711,
+    "metric": "utilization_ratio",
+    "end": _TIME,
+    "step_seconds": 10,
+    "sparklines": [{"uuid": _UUID, "values": [0.97, 0.98, None]}],
 }
 READY = {"ready": True, "sentence": "The hub takes samples and answers."}
 PROBLEM = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import logging
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -10,10 +13,13 @@ from fastapi.responses import Response, StreamingResponse
 
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk
-from gpufleet.hub.api.asked import MAX_METRICS, split_names, time_range
+from gpufleet.hub.api.asked import MAX_METRICS, gpus_named, split_names, time_range
 from gpufleet.hub.api.export_text import Format, export_text
 from gpufleet.hub.api.problem import Problem
-from gpufleet.hub.store.export import Plan, Resolution
+from gpufleet.hub.store.errors import StoreError
+from gpufleet.hub.store.export import Resolution
+
+log = logging.getLogger(__name__)
 
 MAX_EXPORTS = 4
 """At once: each takes a thread and a connection while a page is read."""
@@ -21,7 +27,12 @@ MAX_EXPORTS = 4
 router = APIRouter()
 
 
-@router.get("/export", tags=["History"], responses=schemas.exported(400, 503))
+@router.get(
+    "/export",
+    tags=["History"],
+    responses=schemas.exported(400, 503),
+    response_class=Response,
+)
 async def export(
     desk: AtDesk,
     format: Annotated[Format, Query(description="How rows are written.")] = Format.CSV,
@@ -53,23 +64,26 @@ async def export(
             start_ms,
             end_ms,
             resolution=resolution,
-            gpus=split_names(gpu or []),
+            gpus=gpus_named(gpu or []),
             node=node,
             names=split_names(metric or []),
         )
+        pieces = _whole_pieces(export_text(plan, format))
+        # Read before anything is sent: a database that is away gets its status.
+        first = await asyncio.to_thread(next, pieces, b"")
     except BaseException:
         desk.exports -= 1
         raise
-    return _Export(desk, plan, format)
+    return _Export(desk, itertools.chain([first], pieces), format)
 
 
 class _Export(StreamingResponse):
     """Sends an export and, however it ends, makes room for another."""
 
-    def __init__(self, desk: Desk, plan: Plan, form: Format) -> None:
+    def __init__(self, desk: Desk, pieces: Iterator[bytes], form: Format) -> None:
         self._desk = desk
         super().__init__(
-            _whole_pieces(export_text(plan, form)),
+            pieces,
             headers={
                 "Cache-Control": "no-store",
                 "Content-Disposition": f'attachment; filename="gpufleet.{form.value}"',
@@ -80,6 +94,9 @@ class _Export(StreamingResponse):
     async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
         try:
             await super().__call__(scope, receive, send)
+        except StoreError as error:
+            # Not ended as an answer ends: the server cuts the connection, so the client knows.
+            log.warning("export broken off: %s", error)
         finally:
             self._desk.exports -= 1
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpufleet.hub.api.exposition_alerts import alert_series
 from gpufleet.hub.api.exposition_state import InfoLabels, gpu_state, node_state, user_state
 from gpufleet.hub.api.exposition_text import Numerals, escape, head, samples
 from gpufleet.hub.api.table import Group, Table
@@ -68,6 +69,7 @@ class Exposition:
         yield from self._catalogue(table, SubjectKind.NODE, own, own_labels)
         yield from node_state(table, nodes)
         yield from user_state(table, nodes)
+        yield from alert_series(table, node)
 
     def _gpu_labels(self, gpu: SubjectView) -> str:
         key = (gpu.node, gpu.index, gpu.key, gpu.name)

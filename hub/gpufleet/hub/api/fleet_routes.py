@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from gpufleet.hub.api import parameters, schemas
@@ -18,9 +18,12 @@ from gpufleet.hub.api.documents import (
 )
 from gpufleet.hub.api.gpu_list import GpuQuery, page, plan
 from gpufleet.hub.api.natural import natural_key
+from gpufleet.hub.api.problem import Problem
+from gpufleet.hub.api.state import CannotForget
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.api.totals import fleet_document
+from gpufleet.hub.store.errors import NO_CURSOR
 
 router = APIRouter()
 
@@ -31,7 +34,7 @@ async def fleet(request: Request, desk: AtDesk) -> Response:
     return await desk.shared(request, "fleet", fleet_document)
 
 
-@router.get("/nodes", tags=["Fleet"], responses=schemas.ok(schemas.NodePage))
+@router.get("/nodes", tags=["Fleet"], responses=schemas.ok(schemas.NodePage, 400))
 async def nodes(
     request: Request,
     desk: AtDesk,
@@ -44,6 +47,8 @@ async def nodes(
 
 
 def _node_page(table: Table, limit: int, cursor: str) -> dict[str, Any]:
+    if cursor and cursor not in table.snapshot.nodes:
+        raise Problem(400, NO_CURSOR, parameter="cursor")
     views = sorted(table.snapshot.nodes.values(), key=lambda node: natural_key(node.name))
     after = natural_key(cursor)
     rest = [node for node in views if natural_key(node.name) > after] if cursor else views
@@ -58,13 +63,26 @@ def _node_page(table: Table, limit: int, cursor: str) -> dict[str, Any]:
 
 
 @router.get("/nodes/{node}", tags=["Fleet"], responses=schemas.ok(schemas.NodeDocument, 404))
-async def node(
-    request: Request, desk: AtDesk, node: Annotated[str, Path(max_length=255)]
-) -> Response:
+async def node(request: Request, desk: AtDesk, node: parameters.NodeName) -> Response:
     """One node with its facts and GPUs."""
     table = desk.table()
     view = node_named(table, node)
     return await desk.once(request, lambda: node_document(table, view))
+
+
+@router.delete(
+    "/nodes/{node}", tags=["Fleet"], responses=schemas.ok(schemas.ForgottenNode, 404, 409, 503)
+)
+async def forget_node(request: Request, desk: AtDesk, node: parameters.NodeName) -> Response:
+    """Show a node that is down no more; its history stays, and its agent may come back."""
+    view = node_named(desk.table(), node)
+    try:
+        gpus = await desk.state.forget(view.name)
+    except CannotForget as error:
+        raise Problem(409, str(error)) from None
+    if gpus is None:
+        raise Problem(404, f"Node {node!r} is forgotten already.")
+    return await desk.once(request, lambda: {"name": view.name, "gpus": gpus})
 
 
 @router.get("/gpus", tags=["GPUs"], responses=schemas.ok(schemas.GpuPage, 400))
@@ -76,15 +94,22 @@ async def gpus(
     fields: parameters.FieldNames = "",
     limit: parameters.Limit = parameters.DEFAULT_LIMIT,
     cursor: parameters.Cursor = "",
+    offset: parameters.Offset = 0,
 ) -> Response:
     """GPUs that pass a filter, in order, with the fields that are asked for.
 
-    Values of a GPU that is not heard from are null and `stale` is true.
+    Values of a GPU that is not heard from are null and `stale` is true. A page goes on by `cursor`,
+    which keeps its place while the list changes, or shows a part of the order now by `offset`.
     """
+    if cursor and offset:
+        detail = "A page goes on by cursor or by offset, not by both."
+        raise Problem(400, detail, parameter="offset")
     query = GpuQuery(filter, sort, fields)
     asked = plan(query)
     return await desk.shared(
-        request, ("gpus", query, limit, cursor), lambda table: page(table, asked, limit, cursor)
+        request,
+        ("gpus", query, limit, cursor, offset),
+        lambda table: page(table, asked, limit, cursor, offset),
     )
 
 

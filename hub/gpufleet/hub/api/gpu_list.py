@@ -100,10 +100,12 @@ def rows(table: Table, names: tuple[str, ...], indices: Indices) -> list[tuple[A
     return list(zip(*columns, strict=True))
 
 
-def page(table: Table, asked: Plan, limit: int, cursor: str) -> dict[str, Any]:
-    """The document of ``/gpus``."""
+def page(
+    table: Table, asked: Plan, limit: int, cursor: str = "", offset: int = 0
+) -> dict[str, Any]:
+    """The document of ``/gpus``: what lies behind a cursor, or from an offset on."""
     found = ordered(table, asked)
-    start = 0
+    start = offset
     if cursor:
         try:
             start = start_after(table, found, asked.keys, cursor)

@@ -1,22 +1,20 @@
-"""REST of what was: metrics of GPUs over time, one by one or summed up in groups."""
+"""REST of what was: metrics of GPUs and nodes over time, one by one or summed up in groups."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from gpufleet.hub.api import parameters, schemas
-from gpufleet.hub.api.answer import AtDesk, Desk, subject_of
+from gpufleet.hub.api.answer import AtDesk, Desk, node_named, subject_of
 from gpufleet.hub.api.asked import MAX_METRICS, metrics_of, subjects_of, time_range
 from gpufleet.hub.api.group_documents import group_history_document, grouping, most_groups
+from gpufleet.hub.api.history_documents import head, histories_document, series_documents
 from gpufleet.hub.api.problem import Problem
-from gpufleet.hub.api.times import format_ms
-from gpufleet.hub.api.values import bit_names, numbers, short
-from gpufleet.hub.store.history import History, Series
+from gpufleet.hub.store.history import History
 from gpufleet.hub.store.history import Request as SeriesRequest
 from gpufleet.hub.views import SubjectView
 from gpufleet.proto.catalog import Metric, SubjectKind
@@ -33,6 +31,14 @@ Metrics = Annotated[
         max_length=MAX_METRICS,
         description="Metric names, repeated or comma-separated.",
         examples=[["power_watts"]],
+    ),
+]
+NodeMetrics = Annotated[
+    list[str] | None,
+    Query(
+        max_length=MAX_METRICS,
+        description="Names of metrics of nodes, repeated or comma-separated.",
+        examples=[["host_cpu_utilization_ratio"]],
     ),
 ]
 Points = Annotated[int, Query(ge=1, le=MAX_POINTS, description="Points a metric at most.")]
@@ -72,7 +78,40 @@ async def history(
     found = await _ask(desk, [subject], metrics, start_ms, end_ms, points)
     return await desk.once(
         request,
-        lambda: {"uuid": subject.key, **_head(found), "series": _series_documents(found.series)},
+        lambda: {"uuid": subject.key, **head(found), "series": series_documents(found.series)},
+    )
+
+
+@router.get(
+    "/nodes/{node}/history",
+    tags=["History"],
+    responses=schemas.ok(schemas.NodeHistory, 400, 404, 503),
+)
+async def node_history(
+    request: Request,
+    desk: AtDesk,
+    node: parameters.NodeName,
+    metric: NodeMetrics = None,
+    start: parameters.Start = "-1h",
+    end: parameters.End = "now",
+    points: Points = 500,
+) -> Response:
+    """Metrics of a node itself over time: its host's load and memory, and what its agent costs.
+
+    As of a GPU, but made of samples over every range: it begins where these begin.
+    """
+    table = desk.table()
+    view = node_named(table, node)
+    metrics = metrics_of(metric or [], [SubjectKind.NODE])
+    start_ms, end_ms = time_range(start, end)
+    own = None if view.slot is None else table.snapshot.subjects[view.slot]
+    if own is None:
+        detail = f"Node {node} has not told its metrics since this hub started; try again later."
+        raise Problem(503, detail, headers={"Retry-After": "5"})
+    found = await _ask(desk, [own], metrics, start_ms, end_ms, points)
+    return await desk.once(
+        request,
+        lambda: {"node": view.name, **head(found), "series": series_documents(found.series)},
     )
 
 
@@ -130,7 +169,7 @@ async def histories(
         raise Problem(400, detail, parameter="gpu")
     metrics = metrics_of(metric or [], {SubjectKind(s.kind): None for s in subjects})
     found = await _ask(desk, subjects, metrics, start_ms, end_ms, points)
-    return await desk.once(request, lambda: _histories_document(subjects, found, len(metrics)))
+    return await desk.once(request, lambda: histories_document(subjects, found, len(metrics)))
 
 
 async def _ask(
@@ -149,57 +188,3 @@ async def _ask(
         raise Problem(400, detail, parameter="points")
     requests = [SeriesRequest(s.subject_id, m) for s in subjects for m in metrics]
     return await desk.state.history(requests, start_ms, end_ms, points)
-
-
-def _head(history: History) -> dict[str, Any]:
-    return {
-        "start": format_ms(history.start_ms),
-        "end": format_ms(history.end_ms),
-        "step_seconds": history.step_ms / 1000,
-        "raw": history.raw,
-        "source": history.source.name.lower(),
-    }
-
-
-def _histories_document(
-    subjects: Sequence[SubjectView], history: History, metrics: int
-) -> dict[str, Any]:
-    """The series come GPU by GPU, as they were asked for."""
-    return {
-        **_head(history),
-        "gpus": [
-            {
-                "uuid": subject.key,
-                "node": subject.node,
-                "index": subject.index,
-                "name": subject.name,
-                "series": _series_documents(history.series[at * metrics : (at + 1) * metrics]),
-            }
-            for at, subject in enumerate(subjects)
-        ],
-    }
-
-
-def _series_documents(series: Sequence[Series]) -> dict[str, Any]:
-    return {one.metric.name: _series_document(one) for one in series}
-
-
-def _series_document(series: Series) -> dict[str, Any]:
-    """One series column by column, without buckets that hold no sample."""
-    points, metric = series.points, series.metric
-    filled = np.flatnonzero(points.n)
-    document: dict[str, Any] = {
-        "unit": metric.unit,
-        "kind": metric.kind.value,
-        "time": [format_ms(moment) for moment in points.times_ms[filled].tolist()],
-        "n": points.n[filled].tolist(),
-    }
-    for name, column in points.columns.items():
-        values = column[filled]
-        if name == "bits":
-            document[name] = [bit_names(bits) for bits in values.tolist()]
-        elif name in ("avg", "active_seconds"):
-            document[name] = [short(metric, v) for v in values.tolist()]
-        else:
-            document[name] = numbers(metric, values)
-    return document

@@ -16,6 +16,7 @@ from gpufleet.client.nearest import ended
 from gpufleet.hub.api.jsonbody import encode
 from gpufleet.hub.api.natural import Key, natural_key
 from gpufleet.hub.api.table import Table
+from gpufleet.hub.store.errors import NO_CURSOR
 
 MAX_KEYS = 6
 Indices = NDArray[np.int64]
@@ -112,7 +113,7 @@ def _spell(keys: tuple[SortKey, ...]) -> str:
 
 
 def _read_cursor(cursor: str, keys: tuple[SortKey, ...]) -> tuple[list[Any], tuple[Any, ...]]:
-    unknown = OrderError("The cursor is not one that this hub gave; ask without a cursor.")
+    unknown = OrderError(NO_CURSOR)
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         place = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))

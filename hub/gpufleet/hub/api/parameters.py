@@ -37,6 +37,8 @@ FieldNames = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows at most.")]
+MAX_OFFSET = 1_000_000
+Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="Rows that are passed over first.")]
 Cursor = Annotated[
     str, Query(max_length=2000, description="`next_cursor` of the page before this one.")
 ]
@@ -51,6 +53,7 @@ Gpus = Annotated[
 Uuid = Annotated[
     str, Path(max_length=255, description="UUID of a GPU or MIG device, as /gpu/list has it.")
 ]
+NodeName = Annotated[str, Path(max_length=255, description="Name of a node.")]
 Start = Annotated[
     str,
     Query(

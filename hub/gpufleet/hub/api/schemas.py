@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.config import JsonDict
 
 from gpufleet.client.fields import FieldKind
-from gpufleet.hub.api import examples
+from gpufleet.hub.api import examples, examples_live
 from gpufleet.hub.api.gpu_list import FIELDS, LABELS
 from gpufleet.proto.catalog import BY_NAME, Kind, SubjectKind, metrics
 
@@ -24,7 +24,8 @@ Source = Annotated[
 ]
 
 
-def _example(document: Any) -> JsonDict:
+def example(document: Any) -> JsonDict:
+    """A model's configuration of one example."""
     return {"examples": [document]}
 
 
@@ -37,7 +38,7 @@ class Document(BaseModel):
 class ProblemDocument(BaseModel):
     """An error (RFC 9457): ``detail`` says what is wrong and what to do."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra=_example(examples.PROBLEM))
+    model_config = ConfigDict(extra="allow", json_schema_extra=example(examples.PROBLEM))
     type: str
     title: str
     status: int
@@ -88,15 +89,33 @@ class Sum(Document):
     sum: Number | None
 
 
+class SeverityCounts(Document):
+    """Firing alerts by severity."""
+
+    info: int
+    warning: int
+    critical: int
+
+
+class AlertCounts(Document):
+    """Alerts that are not well; ``firing`` holds those that are recovering."""
+
+    pending: int
+    firing: int
+    no_data: int
+    by_severity: SeverityCounts
+
+
 class Fleet(Document):
     """Totals of the fleet."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.FLEET))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.FLEET))
     time: Time
     version: int
     nodes: NodeCounts
     gpus: GpuCounts
     mig_devices: int
+    alerts: AlertCounts
     users: int
     processes: int
     utilization_ratio: Spread
@@ -162,6 +181,7 @@ class NodeGpu(Document):
 class NodeDocument(NodeRow):
     """A node with its facts and GPUs."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.NODE))
     time: Time
     version: int
     facts: dict[str, Any]
@@ -172,11 +192,19 @@ class NodeDocument(NodeRow):
 class NodePage(Document):
     """Nodes by name."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.NODES))
     time: Time
     version: int
     total: int
     next_cursor: str | None
     nodes: list[NodeRow]
+
+
+class ForgottenNode(Document):
+    """A node that the hub shows no more."""
+
+    name: str
+    gpus: int
 
 
 def _row() -> type[BaseModel]:
@@ -203,12 +231,80 @@ GpuRow = _row()
 class GpuPage(Document):
     """GPUs that pass the filter, in order. ``total`` counts all of them."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GPUS))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GPUS))
     time: Time
     version: int
     total: int
     next_cursor: str | None
     gpus: list[GpuRow]  # type: ignore[valid-type]
+
+
+class Names(Document):
+    """How many different ones there are, and the first of them."""
+
+    total: int
+    names: list[str]
+
+
+class GroupRow(Document):
+    """A group of GPUs now. ``free``: heard from and without a process. ``load``: recent means."""
+
+    group: str | None
+    gpus: int
+    free: int
+    stale: int
+    nodes_up: int
+    health: Level | None
+    by_health: HealthCounts
+    processes: int
+    process_memory_bytes: int | None
+    nodes: Names
+    models: Names
+    users: Names
+    programs: Names
+    jobs: Names
+    utilization_ratio: Spread
+    memory_used_ratio: Spread
+    temperature_celsius: Spread
+    memory_temperature_celsius: Spread
+    fan_speed_ratio: Spread
+    memory_used_bytes: Sum
+    memory_total_bytes: Sum
+    power_watts: Sum
+    power_limit_watts: Sum
+    load: list[Number | None] | None
+
+
+class GroupPage(Document):
+    """Groups in order. ``total`` counts all of them; steps of ``load`` end at ``load_end``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GROUPS))
+    time: Time
+    version: int
+    by: str
+    total: int
+    load_end: Time | None
+    load_step_seconds: Number
+    groups: list[GroupRow]
+
+
+class Sparkline(Document):
+    """One GPU's values, the newest last; null: absent."""
+
+    uuid: str
+    values: list[Number | None]
+
+
+class Sparklines(Document):
+    """The recent past of a metric, GPU by GPU in the order of the list."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.SPARKLINES))
+    time: Time
+    version: int
+    metric: str
+    end: Time | None
+    step_seconds: Number
+    sparklines: list[Sparkline]
 
 
 class Health(Document):
@@ -248,7 +344,7 @@ class Process(Document):
 class ProcessList(Document):
     """Processes on one GPU as its node last said."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.PROCESSES))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.PROCESSES))
     uuid: str
     node: str
     stale: bool
@@ -281,6 +377,7 @@ class MigDocument(_SubjectDocument):
 class GpuDocument(_SubjectDocument):
     """One GPU. Values of a stale one are null, its health is the last that was told."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.GPU))
     dynamic: GpuMetrics  # type: ignore[valid-type]
     mig: list[MigDocument]
 
@@ -302,16 +399,29 @@ class Series(BaseModel):
     active_seconds: list[Number | None] | None = None
 
 
-class History(Document):
-    """Series by metric; with ``raw`` every point is one sample."""
+class _History(Document):
+    """What answers about a range of time say of it; with ``raw`` every point is one sample."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.HISTORY))
-    uuid: str
     start: Time
     end: Time
     step_seconds: Number
     raw: bool
     source: Source
+
+
+class History(_History):
+    """Series of one GPU or MIG device by metric; with ``raw`` every point is one sample."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.HISTORY))
+    uuid: str
+    series: dict[str, Series]
+
+
+class NodeHistory(_History):
+    """Series of a node itself by metric; with ``raw`` every point is one sample."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.NODE_HISTORY))
+    node: str
     series: dict[str, Series]
 
 
@@ -325,15 +435,10 @@ class GpuHistory(Document):
     series: dict[str, Series]
 
 
-class Histories(Document):
+class Histories(_History):
     """Series by GPU and metric, all in buckets of one width."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.HISTORIES))
-    start: Time
-    end: Time
-    step_seconds: Number
-    raw: bool
-    source: Source
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.HISTORIES))
     gpus: list[GpuHistory]
 
 
@@ -364,7 +469,7 @@ class Group(Document):
 class GroupHistory(Document):
     """Series by group and metric."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GROUP_HISTORY))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GROUP_HISTORY))
     start: Time
     end: Time
     step_seconds: Number
@@ -394,7 +499,7 @@ class TopRow(Document):
 class TopList(Document):
     """GPUs or groups in order of their value."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.TOP))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.TOP))
     start: Time
     end: Time
     metric: str
@@ -421,7 +526,7 @@ class UsageRow(Document):
 class UsageList(Document):
     """Usage in whole hours, most held first."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.USAGE))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.USAGE))
     start: Time
     end: Time
     by: Literal["user", "job", "node"]
@@ -453,7 +558,7 @@ class Event(Document):
 class EventPage(Document):
     """Events, newest first."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.EVENTS))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.EVENTS))
     next_cursor: str | None
     events: list[Event]
 
@@ -478,13 +583,14 @@ class CatalogMetric(Document):
 class Catalog(Document):
     """Every metric."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.CATALOG))
     metrics: list[CatalogMetric]
 
 
 class Info(BaseModel):
     """Facts of the hub."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=example(examples_live.INFO))
     time: Time
     ready: bool
     sentence: str
@@ -495,7 +601,7 @@ class Info(BaseModel):
 class Facts(BaseModel):
     """Static facts of a GPU in base units (docs/facts.md)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=example(examples_live.FACTS))
 
 
 class MissionGpu(Document):
@@ -510,7 +616,7 @@ class MissionGpu(Document):
 class MissionList(Document):
     """Every GPU."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.GPU_LIST))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.GPU_LIST))
     time: Time
     gpus: list[MissionGpu]
 
@@ -518,7 +624,7 @@ class MissionList(Document):
 class Probe(Document):
     """The hub's answer to a probe."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_example(examples.READY))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples.READY))
     ready: bool
     sentence: str
 
@@ -538,25 +644,26 @@ def ok_one_of(models: Sequence[type[BaseModel]], *errors: int) -> Responses:
 
 def anything(*errors: int) -> Responses:
     """The responses of an endpoint that answers with any JSON value."""
-    return {200: {"content": {"application/json": {"schema": {}}}}, **_problems(*errors)}
+    content = {"application/json": {"schema": {}, "example": examples_live.PART}}
+    return {200: {"content": content}, **_problems(*errors)}
 
 
-def text(description: str, *errors: int) -> Responses:
-    """The responses of an endpoint that answers with plain text."""
-    content = {"text/plain": {"schema": {"type": "string"}}}
+def text(description: str, example: str, *errors: int, kind: str = "text/plain") -> Responses:
+    """The responses of an endpoint that answers with text; its ``response_class`` is Response."""
+    content = {kind: {"schema": {"type": "string"}, "example": example}}
     return {200: {"description": description, "content": content}, **_problems(*errors)}
 
 
 def exported(*errors: int) -> Responses:
     """The responses of an endpoint that answers with rows of text."""
-    content = {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/jsonl")}
+    content = {
+        kind: {"schema": {"type": "string"}, "example": example}
+        for kind, example in (
+            ("text/csv", examples_live.EXPORT_CSV),
+            ("application/jsonl", examples_live.EXPORT_JSONL),
+        )
+    }
     return {200: {"description": "Rows.", "content": content}, **_problems(*errors)}
-
-
-def events(description: str, *errors: int) -> Responses:
-    """The responses of an endpoint that answers with server-sent events."""
-    content = {"text/event-stream": {"schema": {"type": "string"}}}
-    return {200: {"description": description, "content": content}, **_problems(*errors)}
 
 
 def _problems(*statuses: int) -> Responses:

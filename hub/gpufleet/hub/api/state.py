@@ -12,6 +12,7 @@ from gpufleet.hub.store.export import Plan, Resolution
 from gpufleet.hub.store.groups import By, Groups, Top
 from gpufleet.hub.store.history import History, Request
 from gpufleet.hub.store.usage import Usage, UsageBy
+from gpufleet.hub.trend import Trend
 from gpufleet.hub.views import Snapshot
 from gpufleet.proto.catalog import Metric
 
@@ -28,6 +29,10 @@ class CannotCollect(Exception):
         self.timed_out = timed_out
 
 
+class CannotForget(Exception):
+    """A node cannot be forgotten now; the text says why."""
+
+
 class HubState(Protocol):
     """The live fleet and its history. Called on the event loop's thread only."""
 
@@ -37,6 +42,9 @@ class HubState(Protocol):
 
     def snapshot(self) -> Snapshot:
         """The newest version of the fleet: the same object until the next version."""
+
+    def trend(self) -> Trend:
+        """The recent load of every GPU: the same object until the next step."""
 
     async def wait_change(self, version: int) -> int:
         """The newest version, once it is another than ``version``.
@@ -115,6 +123,12 @@ class HubState(Protocol):
 
     async def collect(self, node: str, method: str) -> Mapping[str, Any]:
         """The snapshot document of a node's GPUs, collected now; CannotCollect says why not."""
+
+    async def forget(self, node: str) -> int | None:
+        """Forget a node that is down; how many GPUs it had, ``None`` where there is no such node.
+
+        CannotForget says why not; StoreError as the store has it.
+        """
 
     def ready(self) -> tuple[bool, str]:
         """Whether the hub takes samples and answers, and one sentence that says so."""

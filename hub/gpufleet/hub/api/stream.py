@@ -21,6 +21,7 @@ from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk
 from gpufleet.hub.api.bodies import Body
 from gpufleet.hub.api.changes import View, difference, view, whole
+from gpufleet.hub.api.examples_live import STREAM
 from gpufleet.hub.api.gpu_list import GpuQuery, plan
 from gpufleet.hub.api.jsonbody import encode
 from gpufleet.hub.api.problem import Problem
@@ -35,16 +36,24 @@ agents send 0.25 s after their tick, so it is in, and streams of one question sh
 
 router = APIRouter()
 
+Part = tuple[int, int]
+"""Rows that are passed over, and how many are shown then."""
 Interval = Annotated[float, Query(ge=0.2, le=60, description="Seconds between frames, at least.")]
 
 
-@router.get("/stream", tags=["GPUs"], responses=schemas.events("Server-sent events.", 400, 503))
+@router.get(
+    "/stream",
+    tags=["GPUs"],
+    responses=schemas.text("Server-sent events.", STREAM, 400, 503, kind="text/event-stream"),
+    response_class=Response,
+)
 async def stream(
     desk: AtDesk,
     filter: parameters.Filter = "",
     sort: parameters.Sort = "",
     fields: parameters.FieldNames = "",
     limit: parameters.Limit = parameters.DEFAULT_LIMIT,
+    offset: parameters.Offset = 0,
     interval: Interval = 1.0,
 ) -> Response:
     """The list of GPUs as it changes: event `snapshot` first, then `change`.
@@ -57,17 +66,17 @@ async def stream(
     if desk.streams >= desk.max_streams:
         detail = f"The hub serves {desk.max_streams} streams already; try again later."
         raise Problem(503, detail, headers={"Retry-After": "10"})
-    return EventStream(desk, lambda: frames(desk, query, limit, interval))
+    return EventStream(desk, lambda: frames(desk, query, (offset, limit), interval))
 
 
 async def frames(
-    desk: Desk, query: GpuQuery, limit: int, interval: float
+    desk: Desk, query: GpuQuery, part: Part, interval: float
 ) -> AsyncGenerator[bytes, None]:
     """The texts of a stream. Ends when the hub does."""
     state = desk.state
-    shown = await _view(desk, query, limit)
+    shown = await _view(desk, query, part)
     first = await desk.bodies.get(
-        ("whole", query, limit), shown.version, lambda: _frame("snapshot", shown, whole(shown))
+        ("whole", query, part), shown.version, lambda: _frame("snapshot", shown, whole(shown))
     )
     yield b"retry: 2000\n\n" + first.plain
     seen = shown.version
@@ -84,17 +93,18 @@ async def frames(
                     if time.monotonic() >= beat:
                         yield b": heartbeat\n\n"
                         beat = time.monotonic() + HEARTBEAT_SECONDS
-            new = await _view(desk, query, limit)
+            new = await _view(desk, query, part)
             make = _maker(shown, new)
-            key = ("change", query, limit, shown.version)
+            key = ("change", query, part, shown.version)
             yield (await desk.bodies.get(key, new.version, make)).plain
             shown, seen = new, new.version
 
 
-async def _view(desk: Desk, query: GpuQuery, limit: int) -> View:
+async def _view(desk: Desk, query: GpuQuery, part: Part) -> View:
     table = desk.table()
+    offset, limit = part
     return await desk.views.get(
-        (query, limit), table.snapshot.version, lambda: view(table, plan(query), limit)
+        (query, part), table.snapshot.version, lambda: view(table, plan(query), limit, offset)
     )
 
 

@@ -162,6 +162,12 @@ class Table:
         subjects = self.gpus.subjects
         if name == "health_reasons":
             return [s.health.reasons for s in subjects]
+        if name == "alerts":
+            firing: dict[str, list[str]] = {}
+            for one in self.snapshot.alerts:
+                if one.id:
+                    firing.setdefault(one.subject_key, []).append(one.alertname)
+            return [tuple(firing.get(s.key, ())) for s in subjects]
         if name in _PROCESS_TEXTS:
             read = _PROCESS_TEXTS[name]
             return [
@@ -208,7 +214,7 @@ class Table:
         if name in ("health", "index", "process_count"):
             return numbers(BY_NAME["health"], self.numbers(name))
         if name in _TEXTS or name not in BY_NAME:
-            if name in _PROCESS_TEXTS or name == "health_reasons":
+            if name in _PROCESS_TEXTS or name in ("health_reasons", "alerts"):
                 return self.sets(name)
             return self.texts(name)
         return json_values(BY_NAME[name], self.numbers(name))

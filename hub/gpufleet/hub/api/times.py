@@ -9,7 +9,7 @@ MAX_TIME_MS = 253_402_300_799_000
 """The end of the year 9999: later times have no RFC 3339 form."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_RELATIVE = re.compile(r"(?:now)?-(\d{1,9})([smhdw])", re.ASCII)
+_RELATIVE = re.compile(r"(?:now)?([-+])(\d{1,9})([smhdw])", re.ASCII)
 _UNIX = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 
 
@@ -23,7 +23,8 @@ def parse_time(text: str, now_ms: int) -> int:
     if text == "now":
         return now_ms
     if relative := _RELATIVE.fullmatch(text):
-        moment = now_ms - int(relative[1]) * _UNITS[relative[2]] * 1000
+        away = int(relative[2]) * _UNITS[relative[3]] * 1000
+        moment = now_ms - away if relative[1] == "-" else now_ms + away
     elif _UNIX.fullmatch(text):
         moment = round(float(text) * 1000)
     else:
@@ -36,7 +37,7 @@ def parse_time(text: str, now_ms: int) -> int:
 def _rfc3339(text: str) -> int:
     sentence = (
         f"{text[:60]!r} is not a time: write RFC 3339 (2026-03-01T12:00:00Z),"
-        " Unix seconds, or relative to now (-1h)."
+        " Unix seconds, or relative to now (-1h, +2h)."
     )
     if len(text) > 40:
         raise TimeError(sentence)

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, node_named
 from gpufleet.hub.api.asked import time_range
-from gpufleet.hub.api.times import format_ms
+from gpufleet.hub.api.times import MAX_TIME_MS, format_ms
 from gpufleet.hub.store.usage import MAX_ROWS, Usage, UsageBy
 
 HOUR_MS = 3_600_000
@@ -45,7 +45,7 @@ async def usage(
 def _document(by: UsageBy, start_ms: int, end_ms: int, found: Sequence[Usage]) -> dict[str, Any]:
     return {
         "start": format_ms(start_ms // HOUR_MS * HOUR_MS),
-        "end": format_ms(-(-end_ms // HOUR_MS) * HOUR_MS),
+        "end": format_ms(min(-(-end_ms // HOUR_MS) * HOUR_MS, MAX_TIME_MS)),
         "by": by.value,
         "usage": [
             {

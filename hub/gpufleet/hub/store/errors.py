@@ -45,6 +45,9 @@ class HistoryError(ValueError):
     """A range, number of points or cursor that has no answer; the text says which and why."""
 
 
+NO_CURSOR = "The cursor is not one that this hub gave; ask without a cursor."
+
+
 def reason(error: Exception) -> str:
     """What the driver said, in one line without a full stop."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, literal, select, tuple_
 
-from gpufleet.hub.store.errors import HistoryError
+from gpufleet.hub.store.errors import NO_CURSOR, HistoryError
 from gpufleet.hub.store.tables import events
 from gpufleet.hub.store.write import EventRow
 
@@ -96,5 +96,5 @@ def _parse_cursor(cursor: str) -> list[int]:
     if len(parts) != len(_KEY) or not all(
         p.isascii() and p.isdigit() and len(p) < 20 for p in parts
     ):
-        raise HistoryError("The cursor is not one that this hub gave; ask without a cursor.")
+        raise HistoryError(NO_CURSOR)
     return [int(part) for part in parts]

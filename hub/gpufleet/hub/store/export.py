@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, select
 
+from gpufleet.client.nearest import hint
 from gpufleet.hub.store.chunk import Ints
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import HistoryError
 from gpufleet.hub.store.grid import hour_of
-from gpufleet.hub.store.history import check_range, sources_of, values_of
-from gpufleet.hub.store.rollup import PARTS, ROLLUPS, USED_RATIO
+from gpufleet.hub.store.history import check_range, values_of
+from gpufleet.hub.store.rollup import PARTS, ROLLUPS, USED_RATIO, sources_of
 from gpufleet.hub.store.rollup_read import read_table
 from gpufleet.hub.store.samples import read_samples
 from gpufleet.hub.store.sources import Source
@@ -139,10 +140,8 @@ def _columns(names: Sequence[str], resolution: Resolution) -> Iterator[Column]:
     known = {metric.name: metric for metric in sampled}
     for name in names:
         if name not in known:
-            raise HistoryError(
-                f"There are no {resolution.value} of a metric {name[:60]!r};"
-                f" there are of: {', '.join(known)}."
-            )
+            near = hint(name, known) or f"; there are of: {', '.join(known)}."
+            raise HistoryError(f"There are no {resolution.value} of a metric {name[:60]!r}{near}")
     for metric in [known[name] for name in names] or sampled:
         if resolution is Resolution.SAMPLES:
             yield Column(metric)

@@ -19,11 +19,11 @@ from gpufleet.hub.store.buckets import (
 from gpufleet.hub.store.chunk import Chunk, Column, Ints, between, union
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import HistoryError
-from gpufleet.hub.store.retention import kept_since
-from gpufleet.hub.store.rollup import ROLLUPS, TOTAL, USED, USED_RATIO
+from gpufleet.hub.store.history_cost import affordable_source
+from gpufleet.hub.store.rollup import ROLLUPS, TOTAL, USED, USED_RATIO, sources_of
 from gpufleet.hub.store.rollup_read import Rows, continued, read_rows, rebucket, rows_before
 from gpufleet.hub.store.samples import read_samples
-from gpufleet.hub.store.sources import Source, choose_source
+from gpufleet.hub.store.sources import Source
 from gpufleet.hub.store.tables import MINUTE_MS
 from gpufleet.proto.catalog import Metric
 
@@ -83,13 +83,15 @@ def query_history(
     Where every series' samples fit they come as they are, otherwise in buckets of one width for
     all series. Long ranges, and those whose samples were forgotten, are answered from minutes or
     hours (sources.py), whose first row may begin before ``start_ms``; metrics without such rows
-    always from samples. ``tail`` gives samples by subject id that may not be stored yet; of a
-    tick that is stored as well the stored sample counts.
+    always from samples. What would read too much is answered from the next source, or refused
+    (history_cost.py). ``tail`` gives samples by subject id that may not be stored yet; of a tick
+    that is stored as well the stored sample counts.
     """
     check_range(start_ms, end_ms, points)
     with database.reading() as connection:
-        source = choose_source(start_ms, end_ms, points, kept_since(connection))
-        if source is Source.SAMPLES:
+        asked = [(request.subject_id, request.metric) for request in requests]
+        source = affordable_source(connection, asked, start_ms, end_ms, points)
+        if source is Source.SAMPLES or all(r.metric not in ROLLUPS for r in requests):
             return _of_samples(connection, requests, start_ms, end_ms, points, tail or {})
         return _of_rows(connection, source, requests, start_ms, end_ms, points, tail or {})
 
@@ -223,11 +225,6 @@ def check_range(start_ms: int, end_ms: int, points: int) -> None:
         raise HistoryError(
             f"The range is longer than {MAX_RANGE_MS // 86_400_000} days; ask for a shorter one."
         )
-
-
-def sources_of(metric: Metric) -> tuple[int, ...]:
-    """Ids of the columns from which a metric's values come."""
-    return (USED, TOTAL) if metric is USED_RATIO else (metric.id,)
 
 
 def values_of(chunk: Chunk, metric: Metric) -> Values:

@@ -23,6 +23,7 @@ from gpufleet.hub.store.tables import (
     samples,
     subjects,
 )
+from gpufleet.proto.logline import said
 
 log = logging.getLogger(__name__)
 
@@ -159,9 +160,9 @@ class Sweeper:
             if oldest is None or oldest >= now_hour_ms:
                 if not self._told_full:
                     log.warning(
-                        "the database is %s bytes over its bound without any old samples: "
-                        "raise retention_bytes or keep minutes, hours and events for less time",
-                        over,
+                        "database is over its bound without any old samples: raise "
+                        "retention_bytes or keep minutes, hours and events for less time %s",
+                        said(bytes_over=over),
                     )
                 self._told_full = True
                 return

@@ -59,6 +59,11 @@ _bit = {metric.id: place for place, metric in enumerate(BITS)}
 _counter = {metric.id: place for place, metric in enumerate(COUNTERS)}
 
 
+def sources_of(metric: Metric) -> tuple[int, ...]:
+    """Ids of the columns from which a metric's values come."""
+    return (USED, TOTAL) if metric is USED_RATIO else (metric.id,)
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """One subject's samples of a minute or an hour."""

@@ -11,6 +11,7 @@ from gpufleet.hub.store.chunk import Chunk, between, union
 from gpufleet.hub.store.codec import CodecError, decode_chunk
 from gpufleet.hub.store.grid import hour_of
 from gpufleet.hub.store.tables import samples
+from gpufleet.proto.logline import said
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,6 @@ def read_samples(
             chunks.append(between(decode_chunk(data, metrics), start_ms, end_ms))
         except CodecError as error:
             log.error(
-                "stored chunk unreadable subject_id=%s start=%s: %s", subject_id, start, error
+                "stored chunk unreadable %s", said(subject_id=subject_id, start=start, reason=error)
             )
     return union(*chunks)

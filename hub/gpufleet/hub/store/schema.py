@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from gpufleet.hub.store import tables
 from gpufleet.hub.store.errors import SchemaNewer, SchemaOutdated, StoreUnusable, reason
 
-REVISION = "0005"
+REVISION = "0008"
 """The schema of tables.py: the newest file of gpufleet.migrations.versions."""
 
 

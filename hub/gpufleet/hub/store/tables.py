@@ -193,3 +193,173 @@ health_histories = Table(
     Column("document", JSON, nullable=False),
 )
 """What health remembers of a GPU that is not simply healthy: small, and rewritten as it changes."""
+
+
+alert_states = Table(
+    "alert_states",
+    metadata,
+    Column("rule", String(64), nullable=False),
+    Column("subject_id", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("fired_ms", BigInteger, nullable=False),
+    Column("good_since_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("value", Double, nullable=True),
+    Column("peak", Double, nullable=True),
+    Column("threshold", Double, nullable=True),
+    Column("count", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    PrimaryKeyConstraint("rule", "subject_id", name="alert_states_pkey"),
+)
+"""Where a rule stands with a subject, unless it has long been well (gpufleet.alerting.engine)."""
+
+alert_memories = Table(
+    "alert_memories",
+    metadata,
+    Column("subject_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", JSON, nullable=False),
+)
+"""What the detector of power steps remembers of a GPU (gpufleet.alerting.power)."""
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("alertname", String(64), nullable=False),
+    Column("rule_group", String(256), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("scope", String(8), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("node", String(256), nullable=False),
+    Column("subject_id", BigInteger, nullable=False),
+    Column("subject_key", String(256), nullable=False),
+    Column("gpu_index", Integer, nullable=True),
+    Column("gpu_name", String(256), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("fired_ms", BigInteger, nullable=False),
+    Column("resolved_ms", BigInteger, nullable=True),
+    Column("closed_ms", BigInteger, nullable=True),
+    Column("last_sample_ms", BigInteger, nullable=True),
+    Column("value", Double, nullable=True),
+    Column("peak", Double, nullable=True),
+    Column("threshold", Double, nullable=True),
+    Column("comparison", String(4), nullable=False),
+    Column("metric", String(64), nullable=False),
+    Column("unit", String(16), nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("advice", Text, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("processes", JSON, nullable=False),
+    Column("users", JSON, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=True),
+    Column("last_seen_ms", BigInteger, nullable=True),
+    Column("acknowledged_by", String(128), nullable=False),
+    Column("acknowledged_ms", BigInteger, nullable=True),
+    Column("acknowledged_comment", Text, nullable=False),
+    Column("closed_by", String(128), nullable=False),
+    Column("closed_comment", Text, nullable=False),
+    Column("for_ms", BigInteger, nullable=False),
+    Column("repeat", Boolean, nullable=False),
+    Index("incidents_fired_ms", "fired_ms"),
+    Index("incidents_state", "state"),
+)
+"""One firing of one rule for one subject, until it resolves or is closed."""
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("incident_id", String(32), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("noted_ms", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("value", Double, nullable=True),
+    Column("handled_ms", BigInteger, nullable=True),
+    UniqueConstraint("incident_id", "kind", "time_ms", name="notices_key"),
+    Index(
+        "notices_unhandled",
+        "id",
+        sqlite_where=text("handled_ms IS NULL"),
+        postgresql_where=text("handled_ms IS NULL"),
+    ),
+)
+"""What happened to incidents: their history. ``handled_ms``: mail has dealt with it."""
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("matchers", JSON, nullable=False),
+    Column("starts_ms", BigInteger, nullable=False),
+    Column("ends_ms", BigInteger, nullable=False),
+    Column("repeat", String(8), nullable=False),
+    Column("author", String(128), nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+"""Silences and maintenance windows: they mute mail, never states."""
+
+email_groups = Table(
+    "email_groups",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("model", String(256), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("recipients", JSON, nullable=False),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("closed_ms", BigInteger, nullable=True),
+    Column("document", JSON, nullable=False),
+    Index(
+        "email_groups_open",
+        "id",
+        sqlite_where=text("closed_ms IS NULL"),
+        postgresql_where=text("closed_ms IS NULL"),
+    ),
+)
+"""Episodes of alerts that share a thread of mail (gpufleet.alerting.notify.episode)."""
+
+email_flaps = Table(
+    "email_flaps",
+    metadata,
+    Column("alertname", String(64), nullable=False),
+    Column("subject_key", String(256), nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("document", JSON, nullable=False),
+    PrimaryKeyConstraint("alertname", "subject_key", name="email_flaps_pkey"),
+)
+"""How often single alerts came and went in the last half hour."""
+
+email_outbox = Table(
+    "email_outbox",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("episode_id", String(32), nullable=False),
+    Column("recipient", String(320), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message_id", String(128), nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("message", LargeBinary, nullable=True),
+    Column("state", String(16), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("next_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("claim", String(32), nullable=False),
+    Column("deferred_ms", BigInteger, nullable=True),
+    Column("settled_ms", BigInteger, nullable=True),
+    Column("error", Text, nullable=False),
+    Index("email_outbox_due", "state", "next_ms"),
+    Index("email_outbox_recipient", "recipient", "created_ms"),
+    Index("email_outbox_episode", "episode_id"),
+)
+"""Mails, one row a recipient (outbox.py). The message goes away when it is sent."""

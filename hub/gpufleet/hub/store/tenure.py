@@ -9,6 +9,7 @@ from collections.abc import Callable
 from gpufleet.hub.store import lease as leases
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.errors import StoreFailed
+from gpufleet.proto.logline import said
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Tenure:
             with self._database.leasing() as connection:
                 renewed = leases.renew(connection, held)
             if not renewed:
-                log.warning("lease lost epoch=%s: another hub has the database", held.epoch)
+                log.warning("lease lost, another hub has the database %s", said(epoch=held.epoch))
                 self._database.stand_by()
             return renewed
         with self._database.leasing() as connection:
@@ -63,7 +64,8 @@ class Tenure:
                 taken = leases.take(connection, row, self._database.holder)
         if taken is None:
             return False
-        log.info("lease taken epoch=%s holder=%s before=%s", taken.epoch, taken.holder, row.holder)
+        taker = said(epoch=taken.epoch, holder=taken.holder, before=row.holder)
+        log.info("lease taken %s", taker)
         self._database.write_under(taken)
         return True
 

@@ -18,6 +18,7 @@ from gpufleet.hub.store.retention import samples_from
 from gpufleet.hub.store.rollup import Summary, summarise_chunk
 from gpufleet.hub.store.rollup_write import Key, write_rollups
 from gpufleet.hub.store.tables import HOUR_MS, MINUTE_MS, events, hours, minutes, nodes, samples
+from gpufleet.proto.logline import said
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def _write_chunks(connection: Connection, flushes: Sequence[NodeFlush]) -> None:
         # Their rows would hide what is left of these minutes and hours: the rest is forgotten.
         count = len(pending)
         pending = [part for part in pending if part.start_ms >= kept_from]
-        log.warning("samples came after their retention chunks=%s", count - len(pending))
+        log.warning("samples came after their retention %s", said(chunks=count - len(pending)))
     if not pending:
         return
     stored = _stored(connection, {(part.subject_id, part.start_ms): None for part in pending})
@@ -176,7 +177,8 @@ def joined(key: Key, chunks: Sequence[EncodedChunk]) -> tuple[Chunk, EncodedChun
         try:
             readable.append(decode_chunk(chunk.data))
         except CodecError as error:
-            log.error("stored chunk unreadable subject_id=%s start=%s: %s", *key, error)
+            found = said(subject_id=key[0], start=key[1], reason=error)
+            log.error("stored chunk unreadable %s", found)
     whole = union(*readable)
     if len(chunks) == 1 or not readable:
         return whole, chunks[0]

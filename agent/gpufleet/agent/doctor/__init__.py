@@ -1,0 +1,1 @@
+"""``gpufleet agent doctor``: what works on this machine, what does not, and how to mend it."""

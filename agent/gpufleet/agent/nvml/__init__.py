@@ -1,0 +1,1 @@
+"""The ``nvml`` method: GPUs read through NVML, the driver's own library."""

@@ -1,0 +1,1 @@
+"""Who runs on the GPUs: users, programs, containers, pods and jobs."""

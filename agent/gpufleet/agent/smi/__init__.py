@@ -1,0 +1,1 @@
+"""The ``bash`` method: GPUs read by running nvidia-smi and dcgmi."""

@@ -1,0 +1,1 @@
+"""The agent's records and facts as protobuf messages."""

@@ -1,0 +1,354 @@
+"""What a mail says, as plain values: text and HTML are two ways to write the same view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+
+from gpufleet.alerting.incident import Incident
+from gpufleet.alerting.mail import links, phrases
+from gpufleet.alerting.mail.links import Link, Places
+from gpufleet.alerting.mail.plain import plain
+from gpufleet.alerting.notify.content import Content, Reason
+from gpufleet.alerting.notify.episode import AlertKey
+from gpufleet.alerting.state import Scope, Severity, State
+from gpufleet.alerting.wording import duration, quantity
+
+MAX_ROWS = 20
+MAX_DETAILS = 5
+MAX_LINES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Everything that a mail is made of."""
+
+    content: Content
+    incidents: Mapping[str, Incident]
+    now_ms: int
+    severity: Severity
+    model: str = ""
+    zone: tzinfo = UTC
+    places: Places = field(default_factory=Places)
+    moves: Mapping[AlertKey, int] = field(default_factory=dict)
+    """How often flapping alerts came and went in the last half hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One incident in a table of the mail."""
+
+    where: str
+    """``gpu-01 · GPU 3``"""
+    what: str
+    value: str
+    peak: str
+    limit: str
+    duration: str
+    since: str
+    until: str
+    uuid: str
+    model: str
+    note: str
+    """``no data``, ``acknowledged by ann``, ``closed by ben: moved``, or ""."""
+    reasons: tuple[str, ...]
+    processes: tuple[str, ...]
+    users: str
+    link: Link | None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Incidents of which the same is told."""
+
+    title: str
+    tone: str
+    rows: tuple[Row, ...]
+    more: str
+    """What of it is not listed, in words."""
+    details: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A mail in plain words, every text already harmless (plain.py), none of it HTML."""
+
+    subject: str
+    tag: str
+    tone: str
+    heading: str
+    sentence: str
+    numbers: tuple[tuple[str, str], ...]
+    """(label, value) of the alert that the mail is named by."""
+    advice: tuple[str, ...]
+    sections: tuple[Section, ...]
+    links: tuple[Link, ...]
+    commands: tuple[str, ...]
+    time: str
+    why: str
+    chart_title: str
+    preview: str
+    """What mail clients show beside the subject."""
+
+
+_TITLES = (
+    ("fired", "Firing", ""),
+    ("no_data", "No data any more", "nodata"),
+    ("flapping", "Coming and going", "flapping"),
+    ("fired_and_resolved", "Fired and resolved", "resolved"),
+    ("resolved", "Resolved", "resolved"),
+    ("muted", "Ended while muted", "muted"),
+    ("lasting", "Still firing", ""),
+)
+_WHY = {
+    Reason.FIRST: "New alerts are gathered for 30 s; further ones follow every 5 min at most.",
+    Reason.NEW: "More alerts of this group fired since its last mail.",
+    Reason.RESOLVED: "Everything of this group has ended, a minute ago at least.",
+    Reason.PARTLY_RESOLVED: "Some alerts of this group have ended.",
+    Reason.FIRED_AND_RESOLVED: "It ended before it could be mailed.",
+    Reason.NO_DATA: "Silence never resolves an alert: it stays open until good samples come.",
+    Reason.REPEAT: "It still lasts. It is repeated every 4 h until it ends or is acknowledged.",
+    Reason.FLAPPING: "From now on it is told once an hour, until it keeps still for half an hour.",
+    Reason.MUTED: "It ended while a silence or a maintenance window muted it.",
+    Reason.DIGEST: "Mails over your limit of 20 an hour, or of muted times, are gathered in one.",
+}
+
+
+def view_of(letter: Letter) -> View:
+    """The mail in words. It names at least one incident that is known."""
+    content, now_ms = letter.content, letter.now_ms
+    told = {
+        name: [letter.incidents[one] for one in getattr(content, name) if one in letter.incidents]
+        for name, _, _ in _TITLES
+    }
+    named = _named(content.reason, told)
+    lead = phrases.lead(named)
+    tag, tone = _tag(letter, named)
+    who = phrases.whom(named)
+    others = len({one.alertname for one in named} - {lead.alertname})
+    sentence = _sentence(letter, lead, named)
+    if others and tone != "digest":
+        sentence += f", and {others} other alert{'s' if others > 1 else ''}"
+    model = phrases.model_name(letter.model)
+    about = f"{model}: " if model and content.reason is not Reason.DIGEST else ""
+    shown = [one for part in told.values() for one in part]
+    if tone == "digest":
+        who, sentence = sentence, f"Alerts of {phrases.whom(shown)}"
+    subject = plain(f"[{tag}] {about}{who} – {sentence}", 200)
+    return View(
+        subject=subject,
+        tag=tag,
+        tone=tone,
+        heading=who[0].upper() + who[1:],
+        sentence=sentence[0].upper() + sentence[1:],
+        numbers=_numbers(lead, now_ms, many=len(named) > 1),
+        advice=_advice(named) if lead.open else (),
+        sections=tuple(
+            _section(letter, title, part_tone or tone, told[name], name)
+            for name, title, part_tone in _TITLES
+            if told[name]
+        ),
+        links=links.of(lead, letter.places, now_ms),
+        commands=links.commands(shown, letter.places),
+        time=phrases.clock(now_ms, letter.zone),
+        why=_WHY[content.reason],
+        chart_title=phrases.metric_words(lead.metric).capitalize(),
+        preview=_preview(named),
+    )
+
+
+def charted(letter: Letter) -> list[Incident]:
+    """The incidents that a chart would show: of the leading alert's metric, the worst first."""
+    told = {
+        name: [
+            letter.incidents[one]
+            for one in getattr(letter.content, name)
+            if one in letter.incidents
+        ]
+        for name, _, _ in _TITLES
+    }
+    named = _named(letter.content.reason, told)
+    if not named or letter.content.reason is Reason.DIGEST:
+        return []
+    first = phrases.lead(named)
+    if not first.metric or first.scope is Scope.NODE:
+        return []
+    rest = [one for one in named if one.metric == first.metric and one.id != first.id]
+    return [first, *sorted(rest, key=phrases.excess, reverse=True)]
+
+
+def _named(reason: Reason, told: Mapping[str, list[Incident]]) -> list[Incident]:
+    """The incidents that the mail is about."""
+    order = {
+        Reason.NO_DATA: ("no_data",),
+        Reason.FLAPPING: ("flapping",),
+        Reason.RESOLVED: ("resolved", "fired_and_resolved"),
+        Reason.FIRED_AND_RESOLVED: ("fired_and_resolved",),
+        Reason.PARTLY_RESOLVED: ("resolved", "fired_and_resolved"),
+        Reason.MUTED: ("muted",),
+        Reason.REPEAT: ("lasting",),
+    }.get(reason, ("fired",))
+    named = [one for name in order for one in told[name]]
+    return named or [one for part in told.values() for one in part]
+
+
+def _tag(letter: Letter, named: Sequence[Incident]) -> tuple[str, str]:
+    """The word in the subject, and what colours follow from."""
+    match letter.content.reason:
+        case Reason.RESOLVED | Reason.FIRED_AND_RESOLVED | Reason.PARTLY_RESOLVED:
+            return "RESOLVED", "resolved"
+        case Reason.NO_DATA:
+            return "NO DATA", "nodata"
+        case Reason.FLAPPING:
+            return "FLAPPING", "flapping"
+        case Reason.DIGEST | Reason.MUTED:
+            return "DIGEST", "digest"
+        case _:
+            severity = max((one.severity for one in named), key=lambda one: one.rank)
+            return severity.value.upper(), severity.value
+
+
+def _sentence(letter: Letter, lead: Incident, named: Sequence[Incident]) -> str:
+    now_ms, reason = letter.now_ms, letter.content.reason
+    words = phrases.comparison(lead)
+    longest = duration(max(phrases.lasted_ms(one, now_ms) for one in named))
+    match reason:
+        case Reason.RESOLVED | Reason.PARTLY_RESOLVED:
+            partly = " (others last)" if reason is Reason.PARTLY_RESOLVED else ""
+            return f"{words} is over after {longest}{partly}"
+        case Reason.FIRED_AND_RESOLVED:
+            return f"{words} fired and resolved after {longest}"
+        case Reason.NO_DATA:
+            silent = duration(now_ms - (lead.last_sample_ms or lead.since_ms))
+            return f"no samples for {silent}, while firing: {words}"
+        case Reason.FLAPPING:
+            moves = letter.moves.get((lead.alertname, lead.subject_key), 0)
+            often = f" {moves} times in 30 min" if moves else ""
+            return f"{words} came and went{often}"
+        case Reason.DIGEST | Reason.MUTED:
+            ids = letter.content.ids()
+            open_now = sum(one.open for one in letter.incidents.values() if one.id in ids)
+            lasting = f"{open_now} still open" if open_now else "all of them over"
+            return f"{len(ids)} alert{'s' if len(ids) > 1 else ''}, {lasting}"
+        case Reason.REPEAT:
+            return f"{words} still, after {longest}"
+        case _:
+            return f"{words} for {longest}" if lead.comparison else words
+
+
+def _numbers(lead: Incident, now_ms: int, *, many: bool) -> tuple[tuple[str, str], ...]:
+    found = []
+    if lead.comparison and lead.threshold is not None:
+        if lead.open:
+            found.append(("Worst now" if many else "Now", quantity(lead.value, lead.unit)))
+        found.append(("Peak", quantity(lead.peak, lead.unit)))
+        found.append(("Threshold", quantity(lead.threshold, lead.unit)))
+    if lead.count > 1:
+        found.append(("Times", str(lead.count)))
+    found.append(("Lasts" if lead.open else "Lasted", phrases.lasted(lead, now_ms)))
+    return tuple(found)
+
+
+def _advice(named: Sequence[Incident]) -> tuple[str, ...]:
+    found: list[str] = []
+    for one in sorted(named, key=lambda one: -one.severity.rank):
+        for text in (one.advice, one.description):
+            text = plain(text, 600)
+            if text and text not in found:
+                found.append(text)
+    return tuple(found[:4])
+
+
+def _preview(named: Sequence[Incident]) -> str:
+    rows = [" ".join(filter(None, (plain(one.node, 40), phrases.device(one)))) for one in named]
+    return plain(", ".join(dict.fromkeys(rows)), 140)
+
+
+def _section(
+    letter: Letter, title: str, tone: str, incidents: list[Incident], name: str
+) -> Section:
+    if name in ("no_data", "flapping"):
+        incidents = _one_each(incidents, name)
+    ordered = sorted(
+        incidents, key=lambda one: (-one.severity.rank, -phrases.excess(one), one.since_ms)
+    )
+    rows = tuple(_row(letter, one) for one in ordered[:MAX_ROWS])
+    if letter.content.reason in (Reason.DIGEST, Reason.MUTED) and not tone:
+        tone = "digest"
+    details = () if letter.content.reason is Reason.DIGEST else rows[:MAX_DETAILS]
+    return Section(
+        title=f"{title} ({len(incidents)})" if len(incidents) > 1 else title,
+        tone=tone,
+        rows=rows,
+        more=_more(ordered[MAX_ROWS:]),
+        details=tuple(one for one in details if one.reasons or one.processes or one.uuid),
+    )
+
+
+def _one_each(incidents: list[Incident], name: str) -> list[Incident]:
+    """Of a silent node one row, of a flapping alert the newest incident."""
+    kept: dict[tuple[str, ...], Incident] = {}
+    for one in sorted(incidents, key=lambda one: one.since_ms):
+        key = (one.node,) if name == "no_data" else (one.alertname, one.subject_key)
+        kept[key] = one
+    return list(kept.values())
+
+
+def _more(rest: Sequence[Incident]) -> str:
+    if not rest:
+        return ""
+    by_node: dict[str, int] = {}
+    for one in rest:
+        by_node[one.node] = by_node.get(one.node, 0) + 1
+    most = sorted(by_node.items(), key=lambda item: -item[1])[:5]
+    named = ", ".join(f"{plain(node, 40)} ({count})" for node, count in most)
+    others = f" and {len(by_node) - len(most)} more nodes" if len(by_node) > len(most) else ""
+    return f"and {len(rest)} more: {named}{others}"
+
+
+def _row(letter: Letter, one: Incident) -> Row:
+    zone, now_ms = letter.zone, letter.now_ms
+    ended = one.resolved_ms or one.closed_ms
+    compares = bool(one.comparison) and one.threshold is not None
+    where = [plain(one.node, 60), phrases.device(one)]
+    return Row(
+        where=" · ".join(part for part in where if part),
+        what=plain(one.summary or one.alertname, 160),
+        value=quantity(one.value, one.unit) if compares else "",
+        peak=quantity(one.peak, one.unit) if compares else "",
+        limit=quantity(one.threshold, one.unit) if compares else "",
+        duration=phrases.lasted(one, now_ms),
+        since=phrases.clock(one.since_ms, zone),
+        until=phrases.clock(ended, zone) if ended else "",
+        uuid=plain(one.subject_key, 80) if one.scope is not Scope.NODE else "",
+        model=plain(one.gpu_name, 80),
+        note=_note(letter, one),
+        reasons=_lines(one.reasons),
+        processes=_lines(one.processes),
+        users=plain(", ".join(one.users), 160),
+        link=links.incident_link(one, letter.places),
+    )
+
+
+def _note(letter: Letter, one: Incident) -> str:
+    if one.closed_ms is not None:
+        comment = f": {one.closed_comment}" if one.closed_comment else ""
+        return plain(f"closed by {one.closed_by or 'the hub'}{comment}", 160)
+    if one.state is State.NO_DATA:
+        last = one.last_sample_ms
+        since = f" since {phrases.clock(last, letter.zone, date=False)}" if last else ""
+        return f"no data{since}"
+    if one.acknowledged_ms is not None:
+        return plain(f"acknowledged by {one.acknowledged_by}", 160)
+    moves = letter.moves.get((one.alertname, one.subject_key), 0)
+    if one.id in letter.content.flapping and moves:
+        return f"came and went {moves} times in 30 min"
+    return ""
+
+
+def _lines(texts: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(plain(text, 200) for text in texts[:MAX_LINES])
+    if len(texts) > MAX_LINES:
+        found += (f"and {len(texts) - MAX_LINES} more",)
+    return found

@@ -1,0 +1,276 @@
+"""Unit tests of rules in promtool's format: series go in, alerts are expected at times.
+
+A test file has ``rule_files``, ``evaluation_interval`` and ``tests``; a test has ``interval``,
+``input_series`` and ``alert_rule_test``. The name of a series is a metric's or a fact's name in the
+rules' language, or as Prometheus has it (``gpufleet_gpu_…``); its labels say which GPU and node.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import yaml
+
+from gpufleet.alerting.engine.engine import Engine, Subject
+from gpufleet.alerting.rules.rule import RuleSet
+from gpufleet.alerting.rules.schema import Schema, nearest
+from gpufleet.alerting.rules.series import SeriesError, values_of
+from gpufleet.alerting.rules.tokens import duration_ms
+from gpufleet.alerting.state import OPEN, Scope
+
+START_MS = 1_700_000_000_000 // 60_000 * 60_000
+MAX_STEPS = 100_000
+
+_SERIES = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
+_LABEL = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*"([^"]*)"\s*(?:,|$)')
+_PREFIX = re.compile(r"gpufleet_(gpu|mig|node)_")
+
+
+class TestFileError(ValueError):
+    """A test file that cannot be used; one sentence."""
+
+    __test__ = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An expectation that did not come true."""
+
+    test: str
+    at: str
+    alertname: str
+    expected: tuple[str, ...]
+    got: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.test}: {self.alertname} at {self.at}: expected"
+            f" {', '.join(self.expected) or 'no alert'}; got {', '.join(self.got) or 'no alert'}"
+        )
+
+
+@dataclass(slots=True)
+class _Series:
+    name: str
+    scope: Scope
+    labels: Mapping[str, str]
+    values: Sequence[float | None]
+
+
+@dataclass(slots=True)
+class _World:
+    """What the series of one test are about."""
+
+    subjects: dict[tuple[Scope, str], int] = field(default_factory=dict)
+    labels: dict[int, Mapping[str, str]] = field(default_factory=dict)
+    facts: dict[int, dict[str, float]] = field(default_factory=dict)
+    values: dict[int, dict[str, Sequence[float | None]]] = field(default_factory=dict)
+
+
+def rule_files(text: str) -> list[str]:
+    """The rules files that a test file names."""
+    return [str(name) for name in _list(_document(text).get("rule_files"), "rule_files")]
+
+
+def run_tests(text: str, rules: RuleSet, schema: Schema) -> list[Failure]:
+    """Run every test of the file; TestFileError for what cannot be understood."""
+    document = _document(text)
+    every = _duration(document.get("evaluation_interval", "1m"), "evaluation_interval")
+    failures: list[Failure] = []
+    for number, test in enumerate(_list(document.get("tests"), "tests"), 1):
+        if not isinstance(test, Mapping):
+            raise TestFileError(f"Test {number} is no mapping.")
+        name = str(test.get("name") or f"test {number}")
+        failures += _Run(name, test, rules, schema, every).failures()
+    return failures
+
+
+def _document(text: str) -> Mapping[str, Any]:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TestFileError(f"The test file is not YAML: {error}.") from None
+    if not isinstance(document, Mapping):
+        raise TestFileError("A test file is a mapping with rule_files and tests.")
+    return document
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise TestFileError(f"{what} must be a list.")
+    return value
+
+
+def _duration(value: Any, what: str) -> int:
+    found = 0 if str(value) in ("0", "0s") else duration_ms(str(value))
+    if found is None:
+        raise TestFileError(f"{what}: {value!r} is no duration such as 30s or 5m.")
+    return found
+
+
+class _Run:
+    def __init__(
+        self,
+        name: str,
+        test: Mapping[str, Any],
+        rules: RuleSet,
+        schema: Schema,
+        every_ms: int,
+    ) -> None:
+        self._name = name
+        self._rules = rules
+        self._schema = schema
+        self._every_ms = every_ms
+        self._interval_ms = _duration(test.get("interval", "1m"), "interval") or 60_000
+        self._wanted: list[tuple[int, str, str, list[Mapping[str, Any]]]] = []
+        for one in _list(test.get("alert_rule_test"), "alert_rule_test"):
+            at = str(one.get("eval_time", "0s"))
+            expected = _list(one.get("exp_alerts"), "exp_alerts")
+            alertname = str(one.get("alertname", ""))
+            if alertname not in rules.by_name():
+                hint = nearest(alertname, rules.by_name())
+                raise TestFileError(f"{name}: there is no rule {alertname!r}.{hint}")
+            self._wanted.append((_duration(at, "eval_time"), at, alertname, expected))
+        self._wanted.sort(key=lambda one: one[0])
+        self._world = _World()
+        for series in _list(test.get("input_series"), "input_series"):
+            self._add(self._parsed(series))
+
+    def _parsed(self, series: Mapping[str, Any]) -> _Series:
+        text = str(series.get("series", ""))
+        match = _SERIES.fullmatch(text)
+        if match is None:
+            raise TestFileError(f'{self._name}: {text[:80]!r} is no series: NAME{{label="…"}}.')
+        labels = dict(_LABEL.findall(match[2] or ""))
+        prefix = _PREFIX.match(match[1])
+        name = match[1][prefix.end() :] if prefix else match[1]
+        metric = self._schema.metrics.get(name)
+        if metric is None and name not in self._schema.facts:
+            known = [*self._schema.metrics, *self._schema.facts]
+            raise TestFileError(f"{self._name}: there is no metric {name!r}.{nearest(name, known)}")
+        scope = Scope(prefix[1]) if prefix else Scope.GPU
+        if metric is not None and scope not in metric.scopes:
+            scope = sorted(metric.scopes, key=lambda s: s.value)[0]
+        try:
+            return _Series(name, scope, labels, values_of(str(series.get("values", ""))))
+        except SeriesError as error:
+            raise TestFileError(f"{self._name}: {text}: {error}") from None
+
+    def _add(self, series: _Series) -> None:
+        node = series.labels.get("node", "node")
+        gpu = series.labels.get("gpu", "0")
+        key = node if series.scope is Scope.NODE else series.labels.get("uuid", f"{node}/{gpu}")
+        slot = self._world.subjects.setdefault((series.scope, key), len(self._world.subjects))
+        self._world.labels.setdefault(slot, {**series.labels, "node": node, "gpu": gpu})
+        of_node = self._world.subjects.setdefault((Scope.NODE, node), len(self._world.subjects))
+        self._world.labels.setdefault(of_node, {**series.labels, "node": node, "gpu": gpu})
+        if series.name in self._schema.facts:
+            known = [value for value in series.values if value is not None]
+            if known:
+                self._world.facts.setdefault(slot, {})[series.name] = known[-1]
+            return
+        self._world.values.setdefault(slot, {})[series.name] = series.values
+
+    def failures(self) -> list[Failure]:
+        """What was expected and is not so."""
+        if not self._wanted:
+            return []
+        engine = self._engine()
+        last_ms = self._wanted[-1][0]
+        if last_ms // self._interval_ms > MAX_STEPS:
+            raise TestFileError(f"{self._name}: more than {MAX_STEPS} steps.")
+        found: list[Failure] = []
+        waiting = list(self._wanted)
+        values = np.full((len(self._schema.metrics), engine.world.capacity), np.nan)
+        heard: dict[int, int] = dict.fromkeys(self._world.values, 0)
+        for step in range(last_ms // self._interval_ms + 1):
+            at = step * self._interval_ms
+            self._sample(engine, values, step, at, heard)
+            while waiting and waiting[0][0] < at + self._interval_ms:
+                found += self._compare(engine, *waiting.pop(0)[1:])
+        return found
+
+    def _engine(self) -> Engine:
+        engine = Engine(self._rules, self._schema, max(1, len(self._world.subjects)))
+        slots = self._world.subjects
+        for (scope, key), slot in slots.items():
+            labels = self._world.labels[slot]
+            node_slot = slots.get((Scope.NODE, labels["node"]))
+            engine.set_subject(
+                slot,
+                Subject(
+                    scope,
+                    key,
+                    labels["node"],
+                    labels.get("model", ""),
+                    {k.removeprefix("label_"): v for k, v in labels.items() if k[:6] == "label_"},
+                    self._world.facts.get(slot, {}),
+                    self._interval_ms,
+                    node_slot,
+                ),
+            )
+        return engine
+
+    def _sample(
+        self,
+        engine: Engine,
+        values: np.ndarray[Any, np.dtype[np.float64]],
+        step: int,
+        at_ms: int,
+        heard: dict[int, int],
+    ) -> None:
+        now = START_MS + at_ms
+        here = []
+        for slot, series in self._world.values.items():
+            any_value = False
+            for name, column in series.items():
+                value = column[step] if step < len(column) else None
+                row = self._schema.metrics[name].row
+                values[row, slot] = np.nan if value is None else value
+                any_value = any_value or value is not None
+            if any_value:
+                here.append(slot)
+                heard[slot] = at_ms
+        slots = np.array(here, np.int64)
+        if here:
+            ticks = np.full(len(here), now, np.int64)
+            engine.step_samples(slots, np.ones(len(here), np.int64), ticks, values)
+        engine.step_hub(now, values)
+        gap = max(3 * self._interval_ms, 45_000)
+        quiet = [slot for slot, last in heard.items() if at_ms - last > gap]
+        if quiet:
+            engine.silence(np.array(quiet, np.int64), now)
+
+    def _compare(
+        self, engine: Engine, at: str, alertname: str, expected: list[Mapping[str, Any]]
+    ) -> list[Failure]:
+        firing = sorted(
+            self._shown(slot)
+            for rule, slot, standing in engine.standings()
+            if rule.name == alertname and standing.alert.state in OPEN
+        )
+        wanted = []
+        for one in expected:
+            labels = one.get("exp_labels") or {}
+            shown = {k: str(v) for k, v in labels.items() if k in ("node", "gpu")}
+            wanted.append(_text({"node": "node", "gpu": "0", **shown}))
+        if self._rules.by_name()[alertname].scope is Scope.NODE:
+            wanted = [text.partition(" ")[0] for text in wanted]
+        if firing == sorted(wanted):
+            return []
+        return [Failure(self._name, at, alertname, tuple(sorted(wanted)), tuple(firing))]
+
+    def _shown(self, slot: int) -> str:
+        (scope,) = [scope for (scope, _), s in self._world.subjects.items() if s == slot]
+        text = _text(self._world.labels[slot])
+        return text.partition(" ")[0] if scope is Scope.NODE else text
+
+
+def _text(labels: Mapping[str, str]) -> str:
+    return f"node={labels['node']} gpu={labels['gpu']}"

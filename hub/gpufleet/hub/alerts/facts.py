@@ -1,0 +1,90 @@
+"""What the hub itself knows of subjects, as the engine wants it: flags, counts, silence, health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpufleet.alerting.engine.machine import GAP_INTERVALS, MAX_GAP_MS
+from gpufleet.alerting.rules.tree import FlagName
+from gpufleet.hub.fleet import Fleet, Node
+from gpufleet.proto.catalog import BY_NAME
+
+LISTENING_MS = 60_000
+"""Silence is concluded no sooner than this after the hub began to listen."""
+GONE = frozenset({"lost", "missing"})
+"""Faults of a GPU that its node cannot reach."""
+
+_HEALTH = BY_NAME["health"].id
+
+Floats = NDArray[np.float64]
+
+
+def flags(fleet: Fleet, listened_ms: int) -> Mapping[FlagName, Floats]:
+    """1, 0 or NaN (not known) for every slot.
+
+    A node that was never heard is not missing before the hub has listened for a minute, and of the
+    GPUs of a silent node nothing is known.
+    """
+    missing = np.full(fleet.capacity, np.nan)
+    hung = np.full(fleet.capacity, np.nan)
+    for node in fleet.nodes.values():
+        if node.own_slot is None:
+            continue
+        if node.up:
+            missing[node.own_slot] = 0.0
+            hung[node.own_slot] = 1.0 if node.hung_since_ms is not None else 0.0
+            if node.slots:
+                missing[list(node.slots)] = 0.0
+        elif listened_ms >= LISTENING_MS:
+            missing[node.own_slot] = 1.0
+    for slot, state in fleet.faults.items():
+        if state in GONE and missing[slot] == 0.0:
+            missing[slot] = 1.0
+    return {FlagName.MISSING: missing, FlagName.HUNG: hung}
+
+
+def hub_values(fleet: Fleet) -> Floats:
+    """The fleet's values as far as they are of now: no old ones of silent subjects.
+
+    A lost GPU sends nothing, but what is told of its health while its node is up is of now.
+    """
+    values = fleet.values.copy()
+    health = values[fleet.rows[_HEALTH]].copy()
+    values[:, fleet.stale] = np.nan
+    for node in fleet.nodes.values():
+        if not node.up and node.slots:
+            health[list(node.slots)] = np.nan
+    values[fleet.rows[_HEALTH]] = health
+    return values
+
+
+def silent(fleet: Fleet, now_mono: int, listened_ms: int) -> NDArray[np.int64]:
+    """Slots that have been silent for longer than max(3 intervals, 45 s) of listening."""
+    if listened_ms < LISTENING_MS:
+        return np.empty(0, np.int64)
+    intervals = np.full(fleet.capacity, 1000, np.int64)
+    for node in fleet.nodes.values():
+        if node.interval_ms > MAX_GAP_MS // GAP_INTERVALS:
+            own = () if node.own_slot is None else (node.own_slot,)
+            intervals[[*node.slots, *own]] = node.interval_ms
+    gap = np.maximum(GAP_INTERVALS * intervals, MAX_GAP_MS)
+    return np.flatnonzero(now_mono - fleet.receipt_mono > gap)
+
+
+def work_of(fleet: Fleet, node: Node) -> Mapping[int, frozenset[int]]:
+    """Slot → pids on it, for the GPUs of a node whose process list is known."""
+    listed = fleet.processes.get(node.name)
+    if listed is None:
+        return {}
+    by_key: dict[str, set[int]] = {}
+    for process in listed:
+        by_key.setdefault(process.gpu, set()).add(process.pid)
+    found = {}
+    for slot in node.slots:
+        subject = fleet.subjects[slot]
+        if subject is not None:
+            found[slot] = frozenset(by_key.get(subject.key, ()))
+    return found
