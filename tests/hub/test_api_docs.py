@@ -147,7 +147,6 @@ EXAMPLES = {
     "GPU_LIST": schemas.MissionList,
     "GROUPS": schemas.GroupPage,
     "SPARKLINES": schemas.Sparklines,
-    "FORGOTTEN_NODE": schemas.ForgottenNode,
     "PROCESSES": schemas.ProcessList,
     "FLEET": schemas.Fleet,
     "READY": schemas.Probe,
@@ -160,6 +159,7 @@ LIVE_EXAMPLES = {
     "GPU": schemas.GpuDocument,
     "NODE": schemas.NodeDocument,
     "NODES": schemas.NodePage,
+    "FORGOTTEN": schemas.ForgottenNode,
     "CATALOG": schemas.Catalog,
     "INFO": schemas.Info,
 }

@@ -230,7 +230,6 @@ SPARKLINES = {
     "step_seconds": 10,
     "sparklines": [{"uuid": _UUID, "values": [0.97, 0.98, None]}],
 }
-FORGOTTEN_NODE = {"name": "dgx-01", "gpus": 8}
 READY = {"ready": True, "sentence": "The hub takes samples and answers."}
 PROBLEM = {
     "type": "about:blank",
