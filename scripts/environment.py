@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-SUPERSETS = {"agent,hub": ("agent,hub", "dev"), "dev": ("dev",)}
+SUPERSETS = {"agent,hub,tui": ("agent,hub,tui", "dev"), "dev": ("dev",)}
 """Extras → those whose installation serves as well."""
 
 

@@ -57,18 +57,9 @@ class Child:
         """From /proc; BenchFailed when the process has ended."""
         self.check()
         try:
-            # The second field is the program's name in brackets, which may hold spaces.
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-            status = Path(f"/proc/{self.pid}/status").read_text()
+            return usage_of(self.pid)
         except OSError:
             raise BenchFailed(f"{self.name} ended:\n{self.tail()}") from None
-        sizes = {
-            line.split(":")[0]: int(line.split()[1]) / 1024
-            for line in status.splitlines()
-            if line.startswith(("VmRSS:", "VmHWM:"))
-        }
-        cpu = (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
-        return Usage(cpu, sizes.get("VmRSS", 0.0), sizes.get("VmHWM", 0.0))
 
     @property
     def ended(self) -> bool:
@@ -97,6 +88,20 @@ class Child:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
+
+
+def usage_of(pid: int) -> Usage:
+    """What a process used, from /proc; OSError when it has ended."""
+    # The second field is the program's name in brackets, which may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    sizes = {
+        line.split(":")[0]: int(line.split()[1]) / 1024
+        for line in status.splitlines()
+        if line.startswith(("VmRSS:", "VmHWM:"))
+    }
+    cpu = (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+    return Usage(cpu, sizes.get("VmRSS", 0.0), sizes.get("VmHWM", 0.0))
 
 
 def free_ports(count: int) -> list[int]:

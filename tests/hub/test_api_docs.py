@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import Depends, HTTPException
 
-from gpufleet.hub.api import alert_examples, alert_schemas, examples, schemas
+from gpufleet.hub.api import alert_examples, alert_schemas, examples, examples_live, schemas
 from gpufleet.hub.api.app import create_app
 from gpufleet.hub.api.docs_routes import CONTENT_SECURITY_POLICY
 from support.fleet_builder import FleetBuilder, PublishedHub
@@ -83,9 +84,29 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
     assert {path: methods for path, methods in written.items() if methods} == {
         "/api/v1/incidents/{incident}/ack": {"post"},
         "/api/v1/incidents/{incident}/close": {"post"},
+        "/api/v1/nodes/{node}": {"delete"},
         "/api/v1/silences": {"post"},
         "/api/v1/silences/{silence}": {"delete"},
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/fleet", "GET"),
+        ("/api/v1/nodes/n1", "DELETE, GET"),
+        ("/api/v1/silences", "GET, POST"),
+    ],
+)
+def test_a_method_that_is_not_possible_is_told_what_is(path: str, allowed: str) -> None:
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(hub()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://hub") as client:
+            return await client.put(path)
+
+    response = asyncio.run(run())
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    assert response.json()["detail"] == f"PUT is not possible here, only {allowed}."
 
 
 def test_every_reference_of_the_description_leads_somewhere() -> None:
@@ -133,12 +154,53 @@ EXAMPLES = {
 }
 
 
+LIVE_EXAMPLES = {
+    "FACTS": schemas.Facts,
+    "GPU": schemas.GpuDocument,
+    "NODE": schemas.NodeDocument,
+    "NODES": schemas.NodePage,
+    "FORGOTTEN": schemas.ForgottenNode,
+    "CATALOG": schemas.Catalog,
+    "INFO": schemas.Info,
+}
+
+
 def test_every_example_is_what_its_model_says_and_is_told() -> None:
-    assert set(EXAMPLES) == {name for name in vars(examples) if name.isupper() and name[0] != "_"}
     told = document(hub(), "/api/v1/openapi.json")["components"]["schemas"]
-    for name, model in EXAMPLES.items():
-        model.model_validate(getattr(examples, name), strict=True)
-        assert told[model.__name__]["examples"] == [getattr(examples, name)]
+    for module, models in ((examples, EXAMPLES), (examples_live, LIVE_EXAMPLES)):
+        named = {name for name, v in vars(module).items() if name.isupper() and name[0] != "_"}
+        assert {name for name in named if isinstance(getattr(module, name), dict)} == set(models)
+        for name, model in models.items():
+            model.model_validate(getattr(module, name), strict=True)
+            assert told[model.__name__]["examples"] == [getattr(module, name)]
+
+
+def has_example(part: Any, schemas: Mapping[str, Any]) -> bool:
+    """Whether a content or a schema shows one, perhaps in the schema that it refers to."""
+    if "example" in part or "examples" in part:
+        return True
+    if "$ref" in part:
+        return has_example(schemas[part["$ref"].rpartition("/")[2]], schemas)
+    nested = [part["schema"]] if "schema" in part else part.get("anyOf", [])
+    return any(has_example(one, schemas) for one in nested)
+
+
+def test_every_answer_has_an_example_and_only_the_types_that_it_comes_in() -> None:
+    found = document(hub(), "/api/v1/openapi.json")
+    types = {}
+    for path, operations in found["paths"].items():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                for content in response.get("content", {}).values():
+                    assert has_example(content, found["components"]["schemas"]), (path, status)
+            types[path] = set(operation["responses"]["200"]["content"])
+    assert {path: of for path, of in types.items() if of != {"application/json"}} == {
+        "/api/v1/export": {"text/csv", "application/jsonl"},
+        "/api/v1/stream": {"text/event-stream"},
+        "/gpu/metric": {"text/plain"},
+        "/metrics": {"text/plain"},
+        "/metrics/dcgm": {"text/plain"},
+    }
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json"])

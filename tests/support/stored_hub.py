@@ -117,8 +117,9 @@ def stored_hub(fleet: StoredFleet) -> Iterator[StoredHub]:
             for name, gpus in fleet.names.items():
                 await core.subjects.inventory(core.fleet.nodes[name], _entries(name, gpus), {})
             core.pulse()
-            app = create_app(Readers(core, fleet.database, readers, "test"))
-            return StoredHub(core, app, Flusher(core, fleet.database, writer), loop)
+            flusher = Flusher(core, fleet.database, writer)
+            app = create_app(Readers(core, fleet.database, readers, "test", flusher.flush))
+            return StoredHub(core, app, flusher, loop)
 
         try:
             yield loop.run_until_complete(start())

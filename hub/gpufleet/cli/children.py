@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,15 +59,6 @@ def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[
 
     To be called before this process starts any thread: code runs between fork and exec.
     """
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def between_fork_and_exec() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)
-
     log = folder / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -78,9 +69,29 @@ def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[
             cwd=folder,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=between_fork_and_exec,
+            preexec_fn=_dies_with_this_process(signal.SIGKILL),
         )
     return Child(name, process, log)
+
+
+def foreground(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Starts a child that has this process's terminal; with this process it is told to end."""
+    dies = _dies_with_this_process(signal.SIGTERM)
+    return subprocess.Popen(command, env=dict(environment), preexec_fn=dies)
+
+
+def _dies_with_this_process(how: signal.Signals) -> Callable[[], None]:
+    """What a child is to do between fork and exec."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def between_fork_and_exec() -> None:
+        prctl(PR_SET_PDEATHSIG, how, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)
+
+    return between_fork_and_exec
 
 
 def stop(children: Sequence[Child], seconds: float) -> list[str]:

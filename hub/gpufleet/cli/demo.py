@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from gpufleet.cli import children, demo_plan, demo_screen
@@ -62,7 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--gpus", type=_between(1, 16), default=8, metavar="N", help="simulated GPUs a node (8)")
     add("--hours", type=_hours, default=6.0, metavar="H", help="hours of history sent first (6)")
     add("--duration", type=_seconds, metavar="S", help="end after S seconds of it (else Ctrl-C)")
-    add("--no-tui", action="store_true", help="lines of text and no full screen (so today anyway)")
+    add(
+        "--no-tui",
+        action="store_true",
+        help="lines of text, no full screen (so without a terminal)",
+    )
     port = _between(1, 65535)
     add("--http-port", type=port, default=9555, metavar="PORT", help="REST and /metrics (9555)")
     add("--grpc-port", type=port, default=9556, metavar="PORT", help="where agents push (9556)")
@@ -109,6 +114,13 @@ def temporary_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def full_screen(args: argparse.Namespace) -> bool:
+    """Whether to open the terminal client: on a terminal that can, where it is installed."""
+    if args.no_tui or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    return os.environ.get("TERM", "dumb") != "dumb" and find_spec("wcwidth") is not None
+
+
 def run(args: argparse.Namespace) -> int:
     """Starts everything, shows it, ends everything."""
     children.take_signals()
@@ -140,6 +152,9 @@ def _run_in(folder: Path, args: argparse.Namespace) -> None:
         demo.start_hub()
         first = demo.start_agents()
         took = time.monotonic() - started
+        if full_screen(args):
+            demo.show(args.duration)
+            return
         print(demo_screen.start_screen(plan, first, took, str(folder), demo.pen), flush=True)
         demo.watch(first, args.duration)
     finally:

@@ -1,4 +1,4 @@
-"""``gpufleet hub``: serve the fleet; migrate, copy and restore its database."""
+"""``gpufleet hub``: serve the fleet; migrate, copy and restore its database; forget nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpufleet.cli import nodes
+
 if TYPE_CHECKING:
     from gpufleet.hub.config import HubConfig
 
@@ -17,7 +19,7 @@ SETTINGS = ("database", "data_dir", "http_port", "grpc_port", "listen", "rules",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``serve``, ``migrate``, ``backup``, ``restore`` and ``test-email``."""
+    """Adds ``serve``, ``migrate``, ``backup``, ``restore``, ``nodes`` and ``test-email``."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     serve = actions.add_parser(
         "serve",
@@ -57,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     restore.add_argument("file", type=Path, metavar="FILE", help="a copy made by backup")
     _database(restore)
+    about = "list the nodes of a running hub, forget one that is gone"
+    nodes.add_arguments(actions.add_parser("nodes", help=about))
     test_email = actions.add_parser(
         "test-email",
         help="send a sample mail, and say what went wrong if it did not go",
@@ -89,6 +93,8 @@ def _database(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Loads the settings and does what was asked: 2 for wrong settings, 1 if it cannot start."""
+    if args.action == "nodes":
+        return nodes.run(args)
     from gpufleet.hub import config
 
     flags: dict[str, Any] = {name: getattr(args, name, None) for name in SETTINGS}

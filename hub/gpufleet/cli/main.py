@@ -50,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     "alerts": Command(
         "gpufleet.cli.alerts", "list, acknowledge and silence alerts; check and test rules", "hub"
     ),
+    "tui": Command("gpufleet.cli.tui", "the fleet in this terminal", "tui"),
     "demo": Command("gpufleet.cli.demo", "a whole fleet on this machine, to look at", "agent,hub"),
 }
 

@@ -114,6 +114,10 @@ class Core:
         self._room.set()
         for record in registrar.nodes():
             facts = record.node
+            at = Position(record.epoch, record.seq)
+            self.logs[record.id] = NodeLog(record.id, received=at, committed=at)
+            if registrar.forgotten(facts.name):
+                continue
             self.fleet.nodes[facts.name] = Node(
                 node_id=record.id,
                 name=facts.name,
@@ -126,8 +130,6 @@ class Core:
                 epoch=record.epoch,
                 last_receipt_ms=record.last_seen_ms,
             )
-            at = Position(record.epoch, record.seq)
-            self.logs[record.id] = NodeLog(record.id, received=at, committed=at)
         inventories = registrar.take_inventories()
         for node in self.fleet.nodes.values():
             if node.node_id in inventories:
@@ -173,7 +175,8 @@ class Core:
         node = self.fleet.nodes.get(name)
         if node is None:
             node = self.fleet.nodes[name] = Node(record.id, name)
-            self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
+            if record.id not in self.logs:  # else it was forgotten
+                self.logs[record.id] = NodeLog(record.id, Position(0, 0), Position(0, 0))
         self._refuse_second_machine(registration)
         node.labels = registration.labels
         node.method = registration.method

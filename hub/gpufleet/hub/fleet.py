@@ -218,6 +218,16 @@ class Fleet:
         node.places += 1
         self._changed()
 
+    def remove(self, node: Node) -> None:
+        """The node is forgotten: nothing of it is shown."""
+        own = node.own_slot
+        self.set_inventory(node, ())
+        if own is not None:
+            self._forget(own)
+        del self.nodes[node.name]
+        self.processes.pop(node.name, None)
+        self.processes_time_ms.pop(node.name, None)
+
     def _slot(self, kind: str, key: str) -> int:
         slot = self.slots.get((kind, key))
         if slot is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from gpufleet.hub.api.state import HubClosing
 from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.core import Core
+from gpufleet.hub.forgetting import forget
 from gpufleet.hub.recorder import subject_tail
 from gpufleet.hub.selfmetrics import registry
 from gpufleet.hub.store.chunk import Chunk
@@ -34,8 +35,17 @@ _RATIO_OF = (BY_NAME["memory_used_bytes"].id, BY_NAME["memory_total_bytes"].id)
 class Readers:
     """Implements gpufleet.hub.api.state.HubState. Queries run in reader threads."""
 
-    def __init__(self, core: Core, database: Database, threads: Executor, version: str) -> None:
+    def __init__(
+        self,
+        core: Core,
+        database: Database,
+        threads: Executor,
+        version: str,
+        commit: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """``commit`` writes what is due; False if the database did not take it."""
         self._core = core
+        self._commit = commit
         self._database = database
         self._threads = threads
         self._version = version
@@ -214,6 +224,10 @@ class Readers:
     async def collect(self, node: str, method: str) -> Mapping[str, Any]:
         """What the node's agent collects now with this method."""
         return await self._core.on_demand.collect(node, method)
+
+    async def forget(self, node: str) -> int | None:
+        """Forget a node that is down, and write so; how many GPUs it had."""
+        return await forget(self._core, self._commit, node)
 
     def ready(self) -> tuple[bool, str]:
         """Ready while it runs and its database takes commits."""

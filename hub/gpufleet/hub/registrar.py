@@ -92,6 +92,15 @@ class Registrar:
         """A node's record as it was last registered."""
         return self._nodes.get(name)
 
+    def name_of(self, node_id: int) -> str:
+        """The name of a node that is registered, ``?`` if none has this id."""
+        return next((n for n, record in self._nodes.items() if record.id == node_id), "?")
+
+    def forgotten(self, name: str) -> bool:
+        """Whether the node was forgotten and has not come back."""
+        own = self._subjects.get(("node", name))
+        return own is not None and not own.present
+
     def subject_id(self, kind: str, key: str) -> int | None:
         """The id of a subject, ``None`` for one never registered."""
         record = self._subjects.get((kind, key))
@@ -145,6 +154,12 @@ class Registrar:
             await self._wish(None, changed, left)
         self._new_of_node[node_id] += new
         return {(e.kind, e.key): self._subjects[(e.kind, e.key)].id for e in entries}
+
+    async def forget(self, node_id: int, name: str, subject_ids: Sequence[int]) -> None:
+        """The node and its subjects are in no inventory any more; StoreError if not written."""
+        own = [SubjectFacts("node", name, node_id, name=name, present=False)]
+        known = self.subject_id("node", name) is not None
+        await self._wish(None, () if known else own, subject_ids)
 
     def _unchanged(self, facts: SubjectFacts) -> bool:
         known = self._subjects.get((facts.kind, facts.key))

@@ -87,8 +87,7 @@ class Subjects:
             self.note_resets(node, self._now())
         for entry, owner_id in moved:
             if owner_id is not None and owner_id != node.node_id:
-                former = self._node_of(owner_id)
-                name = former.name if former is not None else "?"
+                name = self._registrar.name_of(owner_id)
                 self._note(
                     node.node_id,
                     ids[(entry.kind, entry.key)],
@@ -101,6 +100,15 @@ class Subjects:
     def load(self, node: Node, entries: Sequence[SubjectEntry]) -> None:
         """What the database says a node has: shown, silent, until its agent tells it anew."""
         self._set(node, entries)
+
+    def forget(self, node: Node) -> None:
+        """Nothing of the node is live any more; its subjects may come back with any node."""
+        left = [*node.slots, *(() if node.own_slot is None else (node.own_slot,))]
+        self._fleet.remove(node)
+        self._nodes = {}
+        for slot in left:
+            self._health.remove(slot)
+        self._changed(node, left)
 
     def _left_by(self, node: Node, entries: Sequence[SubjectEntry]) -> list[int]:
         """Ids of what the node has now and these do not list."""
@@ -139,7 +147,7 @@ class Subjects:
         return owner.name if seen_ms is not None and self._now() - seen_ms < CLAIM_MS else None
 
     def _node_of(self, node_id: int | None) -> Node | None:
-        if len(self._nodes) != len(self._fleet.nodes):  # nodes only come
+        if len(self._nodes) != len(self._fleet.nodes):  # nodes come, and go by ``forget`` only
             self._nodes = {node.node_id: node for node in self._fleet.nodes.values()}
         return None if node_id is None else self._nodes.get(node_id)
 

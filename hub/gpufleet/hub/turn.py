@@ -108,7 +108,8 @@ class Turn:
     def begin(self, watch: Watch) -> None:
         """Open both doors, once ``load`` has succeeded."""
         assert self._core is not None
-        readers = Readers(self._core, self._database, self._reader, self._version)
+        commit = self._flusher.flush
+        readers = Readers(self._core, self._database, self._reader, self._version, commit)
         alerts = AlertDesk(
             self._core,
             self._database,

@@ -273,6 +273,8 @@ class Engine:
 
     def _step_rule(self, running: _Running, look: Round, epochs: Ints) -> list[Transition]:
         rule, machines, slots = running.rule, running.machines, look.slots
+        if not machines.kept.any() and not look.holds_somewhere(rule.condition):
+            return []
         true, false = look.condition(rule.condition)
         here = running.subjects[slots]
         bad = true & here

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +172,7 @@ class Round:
             case Const(value):
                 return np.full(len(slots), value)
             case Value(name):
-                newest: Floats = self.values[world.schema.metrics[name].row, slots]
+                newest: Floats = self.values[world.schema.metrics[name].row].take(slots)
                 return newest
             case Fact(name):
                 return world.facts[name][slots]
@@ -209,6 +210,20 @@ class Round:
         counts = np.bincount(node_of[gpus[true]], minlength=self.world.capacity)
         found: Floats = counts[self.slots].astype(np.float64)
         return found
+
+    def holds_somewhere(self, node: Condition) -> bool:
+        """Whether a condition may be true for any slot: False is certain, and cheap to know."""
+        match node:
+            case Compare(op, left, right) if node not in self._conditions:
+                a = self.number(left)
+                b: Any = right.value if isinstance(right, Const) else self.number(right)
+                return bool(_COMPARE[op](a, b).any())
+            case And(terms):
+                return all(self.holds_somewhere(term) for term in terms)
+            case Or(terms):
+                return any(self.holds_somewhere(term) for term in terms)
+            case _:
+                return bool(self.condition(node)[0].any())
 
     def condition(self, node: Condition) -> Masks:
         """(true, false) of the round's slots."""

@@ -91,8 +91,10 @@ class Alerting:
 
     def node_changed(self, node: Node, left: Iterable[int]) -> None:
         """A node's inventory was set; ``left`` are slots that it has no more."""
+        known = node.name in self._fleet.nodes
+        why = "It left its node's inventory." if known else "Its node was forgotten."
         for slot in left:
-            self._decommission(slot, "It left its node's inventory.")
+            self._decommission(slot, why)
         own = () if node.own_slot is None else (node.own_slot,)
         for slot in (*own, *node.slots):
             view = self._fleet.subjects[slot]

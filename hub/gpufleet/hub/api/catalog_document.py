@@ -11,10 +11,11 @@ from gpufleet.proto.catalog import Metric, SubjectKind, metrics
 
 def catalog_document() -> dict[str, Any]:
     """Every metric."""
-    return {"metrics": [_metric_document(metric) for metric in metrics()]}
+    return {"metrics": [metric_document(metric) for metric in metrics()]}
 
 
-def _metric_document(metric: Metric) -> dict[str, Any]:
+def metric_document(metric: Metric) -> dict[str, Any]:
+    """One metric as the catalogue tells it."""
     words = VALUE_WORDS.get(metric.name)
     return {
         "id": metric.id,

@@ -19,6 +19,7 @@ from gpufleet.hub.api.documents import (
 from gpufleet.hub.api.gpu_list import GpuQuery, page, plan
 from gpufleet.hub.api.natural import natural_key
 from gpufleet.hub.api.problem import Problem
+from gpufleet.hub.api.state import CannotForget
 from gpufleet.hub.api.table import Table
 from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.api.totals import fleet_document
@@ -67,6 +68,21 @@ async def node(request: Request, desk: AtDesk, node: parameters.NodeName) -> Res
     table = desk.table()
     view = node_named(table, node)
     return await desk.once(request, lambda: node_document(table, view))
+
+
+@router.delete(
+    "/nodes/{node}", tags=["Fleet"], responses=schemas.ok(schemas.ForgottenNode, 404, 409, 503)
+)
+async def forget_node(request: Request, desk: AtDesk, node: parameters.NodeName) -> Response:
+    """Show a node that is down no more; its history stays, and its agent may come back."""
+    view = node_named(desk.table(), node)
+    try:
+        gpus = await desk.state.forget(view.name)
+    except CannotForget as error:
+        raise Problem(409, str(error)) from None
+    if gpus is None:
+        raise Problem(404, f"Node {node!r} is forgotten already.")
+    return await desk.once(request, lambda: {"name": view.name, "gpus": gpus})
 
 
 @router.get("/gpus", tags=["GPUs"], responses=schemas.ok(schemas.GpuPage, 400))

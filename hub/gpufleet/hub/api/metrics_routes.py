@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk, node_named, sent, takes_gzip
 from gpufleet.hub.api.bodies import Body
+from gpufleet.hub.api.examples_live import DCGM, PROMETHEUS
 from gpufleet.hub.api.exposition_text import CONTENT_TYPE
 from gpufleet.hub.api.table import Table
 
@@ -22,7 +23,12 @@ _PIECE_BYTES = 1 << 20
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
-@router.get("/metrics", tags=["Prometheus"], responses=schemas.text("Prometheus text format.", 404))
+@router.get(
+    "/metrics",
+    tags=["Prometheus"],
+    responses=schemas.text("Prometheus text format.", PROMETHEUS, 404),
+    response_class=Response,
+)
 async def metrics(request: Request, desk: AtDesk, node: parameters.Node = None) -> Response:
     """The whole fleet, or one node, in the Prometheus text format."""
     if node is not None:
@@ -31,7 +37,10 @@ async def metrics(request: Request, desk: AtDesk, node: parameters.Node = None) 
 
 
 @router.get(
-    "/metrics/dcgm", tags=["Prometheus"], responses=schemas.text("Prometheus text format.", 404)
+    "/metrics/dcgm",
+    tags=["Prometheus"],
+    responses=schemas.text("Prometheus text format.", DCGM, 404),
+    response_class=Response,
 )
 async def dcgm(request: Request, desk: AtDesk, node: parameters.Node = None) -> Response:
     """The fleet's GPUs under dcgm-exporter's names, labels and units, for its dashboards."""

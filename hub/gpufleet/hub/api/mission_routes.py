@@ -13,6 +13,7 @@ from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk, node_named, subject_of
 from gpufleet.hub.api.collected import collected_gpu, collected_list, collected_metrics
 from gpufleet.hub.api.documents import subject_document
+from gpufleet.hub.api.examples_live import PROMETHEUS
 from gpufleet.hub.api.exposition_text import CONTENT_TYPE
 from gpufleet.hub.api.metrics_routes import exposition
 from gpufleet.hub.api.problem import Problem
@@ -89,7 +90,11 @@ def _list(table: Table, node: str | None) -> dict[str, Any]:
     }
 
 
-@router.get("/metric", responses=schemas.text("The GPUs' part of /metrics.", 400, 404, 409, 504))
+@router.get(
+    "/metric",
+    responses=schemas.text("The GPUs' part of /metrics.", PROMETHEUS, 400, 404, 409, 504),
+    response_class=Response,
+)
 async def gpu_metric(
     request: Request, desk: AtDesk, node: parameters.Node = None, method: Method = None
 ) -> Response:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gpufleet.hub.api.jsonbody import encoded_line
 from gpufleet.hub.store.errors import HistoryError, StoreError
@@ -88,10 +89,22 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         detail = f"There is nothing at {request.url.path[:200]}; see /docs for what there is."
     elif error.status_code == 405:
-        detail = f"{request.method[:20]} is not possible here; the API is read with GET."
+        allowed = ", ".join(_methods(request))
+        detail = f"{request.method[:20]} is not possible here, only {allowed}."
+        return problem_response(Problem(405, detail, headers={"Allow": allowed}))
     else:
         detail = str(error.detail)
     return problem_response(Problem(error.status_code, detail, headers=error.headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """Methods that this path takes; Starlette itself would name those of one of its routes."""
+
+    def takes(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in ("DELETE", "GET", "POST") if takes(method)]
 
 
 async def _history(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.config import JsonDict
 
 from gpufleet.client.fields import FieldKind
-from gpufleet.hub.api import examples
+from gpufleet.hub.api import examples, examples_live
 from gpufleet.hub.api.gpu_list import FIELDS, LABELS
 from gpufleet.proto.catalog import BY_NAME, Kind, SubjectKind, metrics
 
@@ -181,6 +181,7 @@ class NodeGpu(Document):
 class NodeDocument(NodeRow):
     """A node with its facts and GPUs."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.NODE))
     time: Time
     version: int
     facts: dict[str, Any]
@@ -191,11 +192,20 @@ class NodeDocument(NodeRow):
 class NodePage(Document):
     """Nodes by name."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.NODES))
     time: Time
     version: int
     total: int
     next_cursor: str | None
     nodes: list[NodeRow]
+
+
+class ForgottenNode(Document):
+    """A node that the hub shows no more."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.FORGOTTEN))
+    name: str
+    gpus: int
 
 
 def _row() -> type[BaseModel]:
@@ -368,6 +378,7 @@ class MigDocument(_SubjectDocument):
 class GpuDocument(_SubjectDocument):
     """One GPU. Values of a stale one are null, its health is the last that was told."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.GPU))
     dynamic: GpuMetrics  # type: ignore[valid-type]
     mig: list[MigDocument]
 
@@ -573,13 +584,14 @@ class CatalogMetric(Document):
 class Catalog(Document):
     """Every metric."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.CATALOG))
     metrics: list[CatalogMetric]
 
 
 class Info(BaseModel):
     """Facts of the hub."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=example(examples_live.INFO))
     time: Time
     ready: bool
     sentence: str
@@ -590,7 +602,7 @@ class Info(BaseModel):
 class Facts(BaseModel):
     """Static facts of a GPU in base units (docs/facts.md)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=example(examples_live.FACTS))
 
 
 class MissionGpu(Document):
@@ -633,25 +645,26 @@ def ok_one_of(models: Sequence[type[BaseModel]], *errors: int) -> Responses:
 
 def anything(*errors: int) -> Responses:
     """The responses of an endpoint that answers with any JSON value."""
-    return {200: {"content": {"application/json": {"schema": {}}}}, **_problems(*errors)}
+    content = {"application/json": {"schema": {}, "example": examples_live.PART}}
+    return {200: {"content": content}, **_problems(*errors)}
 
 
-def text(description: str, *errors: int) -> Responses:
-    """The responses of an endpoint that answers with plain text."""
-    content = {"text/plain": {"schema": {"type": "string"}}}
+def text(description: str, example: str, *errors: int, kind: str = "text/plain") -> Responses:
+    """The responses of an endpoint that answers with text; its ``response_class`` is Response."""
+    content = {kind: {"schema": {"type": "string"}, "example": example}}
     return {200: {"description": description, "content": content}, **_problems(*errors)}
 
 
 def exported(*errors: int) -> Responses:
     """The responses of an endpoint that answers with rows of text."""
-    content = {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/jsonl")}
+    content = {
+        kind: {"schema": {"type": "string"}, "example": example}
+        for kind, example in (
+            ("text/csv", examples_live.EXPORT_CSV),
+            ("application/jsonl", examples_live.EXPORT_JSONL),
+        )
+    }
     return {200: {"description": "Rows.", "content": content}, **_problems(*errors)}
-
-
-def events(description: str, *errors: int) -> Responses:
-    """The responses of an endpoint that answers with server-sent events."""
-    content = {"text/event-stream": {"schema": {"type": "string"}}}
-    return {200: {"description": description, "content": content}, **_problems(*errors)}
 
 
 def _problems(*statuses: int) -> Responses:

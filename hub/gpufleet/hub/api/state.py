@@ -29,6 +29,10 @@ class CannotCollect(Exception):
         self.timed_out = timed_out
 
 
+class CannotForget(Exception):
+    """A node cannot be forgotten now; the text says why."""
+
+
 class HubState(Protocol):
     """The live fleet and its history. Called on the event loop's thread only."""
 
@@ -119,6 +123,12 @@ class HubState(Protocol):
 
     async def collect(self, node: str, method: str) -> Mapping[str, Any]:
         """The snapshot document of a node's GPUs, collected now; CannotCollect says why not."""
+
+    async def forget(self, node: str) -> int | None:
+        """Forget a node that is down; how many GPUs it had, ``None`` where there is no such node.
+
+        CannotForget says why not; StoreError as the store has it.
+        """
 
     def ready(self) -> tuple[bool, str]:
         """Whether the hub takes samples and answers, and one sentence that says so."""

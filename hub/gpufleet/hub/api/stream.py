@@ -21,6 +21,7 @@ from gpufleet.hub.api import parameters, schemas
 from gpufleet.hub.api.answer import AtDesk, Desk
 from gpufleet.hub.api.bodies import Body
 from gpufleet.hub.api.changes import View, difference, view, whole
+from gpufleet.hub.api.examples_live import STREAM
 from gpufleet.hub.api.gpu_list import GpuQuery, plan
 from gpufleet.hub.api.jsonbody import encode
 from gpufleet.hub.api.problem import Problem
@@ -40,7 +41,12 @@ Part = tuple[int, int]
 Interval = Annotated[float, Query(ge=0.2, le=60, description="Seconds between frames, at least.")]
 
 
-@router.get("/stream", tags=["GPUs"], responses=schemas.events("Server-sent events.", 400, 503))
+@router.get(
+    "/stream",
+    tags=["GPUs"],
+    responses=schemas.text("Server-sent events.", STREAM, 400, 503, kind="text/event-stream"),
+    response_class=Response,
+)
 async def stream(
     desk: AtDesk,
     filter: parameters.Filter = "",
