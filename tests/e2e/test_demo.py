@@ -107,6 +107,10 @@ def test_the_demo_answers_says_what_happens_and_ctrl_c_leaves_nothing(tmp_path: 
         }
         demo.until_said(r"\d\d:\d\d:\d\d +2/2 +4/4 .* °C +node-")
         assert "\x1b" not in demo.output
+        demo.until_said(r"▸ mail  \[WARNING\] .*GPU 1 on node-1 . memory used .* > 90 %")
+        demo.until_said(r"\n/.*\.eml\n")
+        status, incidents = get(demo.http_port, "/api/v1/incidents?state=open")
+        assert [one["alertname"] for one in incidents["incidents"]].count("GpuMemoryFull") == 1
 
         children = demo.children()
         agent = next(pid for pid, line in children.items() if "--node node-2" in line)

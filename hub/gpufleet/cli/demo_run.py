@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from email import policy
+from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any
 
-from gpufleet.cli import children, demo_screen
+from gpufleet.cli import children, demo_plan, demo_screen
 from gpufleet.cli.children import Child
 from gpufleet.cli.demo_plan import Plan
 from gpufleet.cli.demo_screen import Fleet, Pen
@@ -68,6 +70,13 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("GPUFLEET_")}
 
 
+def subject_of(mail: Path) -> str:
+    """The subject of a mail that lies in a file."""
+    with mail.open("rb") as file:
+        message = BytesHeaderParser(policy=policy.default).parse(file)
+    return str(message["subject"])
+
+
 @dataclass(slots=True)
 class Demo:
     """The running demo: its plan, its children and what it last saw."""
@@ -84,15 +93,16 @@ class Demo:
         columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
         return Pen(self.colour, columns)
 
+    @property
+    def mail(self) -> Path:
+        """Where mails lie as files."""
+        return Path(demo_plan.mail_folder(str(self.folder)))
+
     def start_hub(self) -> None:
-        """Writes hub.toml and waits until the hub is ready."""
+        """Writes rules and hub.toml, and waits until the hub is ready."""
+        (self.folder / "rules.yml").write_text(demo_plan.RULES)
         config = self.folder / "hub.toml"
-        config.write_text(
-            f'listen = "{self.plan.host}"\n'
-            f"http_port = {self.plan.http_port}\n"
-            f"grpc_port = {self.plan.grpc_port}\n"
-            f'data_dir = "{self.folder / "hub"}"\n'
-        )
+        config.write_text(self.plan.hub_toml(str(self.folder)))
         command = (*GPUFLEET, "hub", "serve", "--config", str(config))
         self.hub = children.start("hub", command, self.folder, clean_environment())
         self._wait("the hub is ready", self._hub_ready)
@@ -154,6 +164,7 @@ class Demo:
         end = time.monotonic() + seconds if seconds is not None else float("inf")
         next_look = next_row = time.monotonic()
         rows, trouble = 0, ""
+        mails: set[Path] = set()
         while (now := time.monotonic()) < end:
             if now >= next_look:
                 next_look = now + LOOK_SECONDS
@@ -168,6 +179,9 @@ class Demo:
                     for line in demo_screen.changes(before, after, self.pen):
                         self._say(line)
                     before = after
+                for mail in sorted(set(self.mail.glob("*.eml")) - mails):
+                    mails.add(mail)
+                    self._say(f"mail  {subject_of(mail)}\n{mail}")
                 if now >= next_row:
                     next_row = now + ROW_SECONDS
                     if rows % demo_screen.HEADER_EVERY == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from zoneinfo import ZoneInfo
 
 from gpufleet.alerting.mail.links import Places
 from gpufleet.alerting.mail.message import address_of
+from gpufleet.alerting.notify.due import WAIT_MS
 from gpufleet.alerting.notify.muting import Matcher
 from gpufleet.alerting.notify.routing import Route
 from gpufleet.alerting.smtp import DEFAULT_PORTS, Security, SmtpSettings, loopback
 from gpufleet.alerting.state import Severity
 
 PASSWORD_VARIABLE = "GPUFLEET_SMTP_PASSWORD"
-PLAIN = ("external_url", "grafana_url", "timezone", "heartbeat_url")
+PLAIN = ("external_url", "grafana_url", "timezone", "heartbeat_url", "mail_wait_seconds")
 """Settings that may stand in GPUFLEET_* variables too."""
 NAMES = ("smtp", "route", *PLAIN)
 """Settings of hub.toml that this module reads."""
@@ -49,6 +50,8 @@ class MailConfig:
     places: Places = field(default_factory=Places)
     zone: tzinfo = UTC
     heartbeat_url: str = ""
+    wait_ms: int = WAIT_MS
+    """For how long a group's first alerts are gathered into one mail."""
 
     @property
     def on(self) -> bool:
@@ -66,7 +69,9 @@ def read_mail(table: Mapping[str, Any], environ: Mapping[str, str], base: Path) 
     zone = _zone(table.get("timezone"))
     heartbeat = _url(table, "heartbeat_url")
     routes = tuple(_route(one, number) for number, one in enumerate(_routes(table), start=1))
-    made = MailConfig(routes=routes, places=places, zone=zone, heartbeat_url=heartbeat)
+    made = MailConfig(
+        routes=routes, places=places, zone=zone, heartbeat_url=heartbeat, wait_ms=_wait(table)
+    )
     if "smtp" not in table:
         if routes:
             raise MailConfigError("There are routes, but no [smtp] that could send their mail.")
@@ -80,9 +85,8 @@ def read_mail(table: Mapping[str, Any], environ: Mapping[str, str], base: Path) 
                 f"smtp: mail_dir writes mails to files and needs no {also[0]}: take one out."
             )
         folder = base / _text(smtp, "mail_dir", "smtp")
-        return MailConfig(None, folder, sender, routes, places, zone, heartbeat)
-    settings = _smtp(smtp, sender, environ, base)
-    return MailConfig(settings, None, sender, routes, places, zone, heartbeat)
+        return replace(made, mail_dir=folder, sender=sender)
+    return replace(made, smtp=_smtp(smtp, sender, environ, base), sender=sender)
 
 
 def _smtp(
@@ -243,6 +247,15 @@ def _url(table: Mapping[str, Any], name: str) -> str:
     ):
         raise MailConfigError(f"{name} must be an address such as https://gpus.example.org.")
     return str(value)
+
+
+def _wait(table: Mapping[str, Any]) -> int:
+    """Milliseconds. A variable of the environment is a text."""
+    value = table.get("mail_wait_seconds", WAIT_MS // 1000)
+    text = "" if isinstance(value, bool) else str(value)
+    if re.fullmatch(r"[0-9]{1,3}", text) is None or int(text) > 600:
+        raise MailConfigError(f"mail_wait_seconds must be from 0 to 600, not {value!r}.")
+    return int(text) * 1000
 
 
 def _zone(name: Any) -> tzinfo:

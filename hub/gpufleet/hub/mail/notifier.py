@@ -114,7 +114,7 @@ class Notifier:
             return True
         if outgoing is not None or len(world.notices) == NOTICES:
             return True
-        self._look_ms = now_ms + LOOK_MS
+        self._look_ms = now_ms + min(LOOK_MS, max(self._config.wait_ms, 1000))
         return False
 
     # Reading
@@ -198,6 +198,7 @@ class Notifier:
             world.told.flaps,
             world.down,
             frozenset(silent),
+            self._config.wait_ms,
         )
 
     def _mails(self, world: _World, verdict: Verdict, content: Content) -> _Outgoing:
