@@ -58,14 +58,3 @@ def test_without_settings_retention_is_the_usual_one() -> None:
 def test_a_retention_that_is_none_is_refused(name: str, value: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=f"GPUFLEET_RETENTION_{name} {sentence}"):
         load(None, {f"GPUFLEET_RETENTION_{name}": value}, {})
-
-
-def test_mails_of_a_group_are_gathered_for_as_long_as_the_settings_say() -> None:
-    assert load(None, {}, {}).mail.wait_ms == 30_000
-    assert load(None, {"GPUFLEET_MAIL_WAIT_SECONDS": "0"}, {}).mail.wait_ms == 0
-
-
-@pytest.mark.parametrize("value", ["-1", "601", "soon", ""])
-def test_a_wait_that_is_none_is_refused(value: str) -> None:
-    with pytest.raises(ConfigError, match=r"mail_wait_seconds must be from 0 to 600"):
-        load(None, {"GPUFLEET_MAIL_WAIT_SECONDS": value}, {})

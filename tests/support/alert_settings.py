@@ -22,7 +22,7 @@ def alerting_hub(home: Path, *rules: str, smtp_port: int = 0, wait_seconds: int 
         way = f'host = "127.0.0.1"\nport = {smtp_port}\nsecurity = "none"\ntimeout = 5'
     file = home / "hub.toml"
     file.write_text(
-        f'rules = "{home / "rules.yml"}"\nmail_wait_seconds = {wait_seconds}\n'
+        f'rules = "{home / "rules.yml"}"\ngroup_wait = "{wait_seconds}s"\n'
         f'[smtp]\n{way}\nfrom = "gpufleet@example.org"\n'
         f'[[route]]\nrecipients = ["{RECIPIENT}"]\n'
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import http.client
 import json
 import os
@@ -11,8 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from email import policy
-from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,13 @@ def get(plan: Plan, path: str) -> Any:
         connection.close()
 
 
+def subject_of(path: Path) -> str:
+    """The subject of a mail in a file."""
+    with path.open("rb") as file:
+        message = email.message_from_binary_file(file, policy=email.policy.default)
+    return str(message["Subject"])
+
+
 def look(plan: Plan) -> Fleet:
     """The fleet as the hub shows it now."""
     nodes = get(plan, "/api/v1/nodes?limit=1000")
@@ -68,13 +75,6 @@ def look(plan: Plan) -> Fleet:
 def clean_environment() -> dict[str, str]:
     """The environment without settings meant for a real hub or agent."""
     return {k: v for k, v in os.environ.items() if not k.startswith("GPUFLEET_")}
-
-
-def subject_of(mail: Path) -> str:
-    """The subject of a mail that lies in a file."""
-    with mail.open("rb") as file:
-        message = BytesHeaderParser(policy=policy.default).parse(file)
-    return str(message["subject"])
 
 
 @dataclass(slots=True)
@@ -93,16 +93,11 @@ class Demo:
         columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
         return Pen(self.colour, columns)
 
-    @property
-    def mail(self) -> Path:
-        """Where mails lie as files."""
-        return Path(demo_plan.mail_folder(str(self.folder)))
-
     def start_hub(self) -> None:
-        """Writes rules and hub.toml, and waits until the hub is ready."""
-        (self.folder / "rules.yml").write_text(demo_plan.RULES)
+        """Writes hub.toml and waits until the hub is ready."""
         config = self.folder / "hub.toml"
-        config.write_text(self.plan.hub_toml(str(self.folder)))
+        (self.folder / "rules.yml").write_text(demo_plan.RULES)
+        config.write_text(demo_plan.hub_config(self.plan, self.folder))
         command = (*GPUFLEET, "hub", "serve", "--config", str(config))
         self.hub = children.start("hub", command, self.folder, clean_environment())
         self._wait("the hub is ready", self._hub_ready)
@@ -164,7 +159,7 @@ class Demo:
         end = time.monotonic() + seconds if seconds is not None else float("inf")
         next_look = next_row = time.monotonic()
         rows, trouble = 0, ""
-        mails: set[Path] = set()
+        said: set[Path] = set()
         while (now := time.monotonic()) < end:
             if now >= next_look:
                 next_look = now + LOOK_SECONDS
@@ -179,9 +174,7 @@ class Demo:
                     for line in demo_screen.changes(before, after, self.pen):
                         self._say(line)
                     before = after
-                for mail in sorted(set(self.mail.glob("*.eml")) - mails):
-                    mails.add(mail)
-                    self._say(f"mail  {subject_of(mail)}\n{mail}")
+                self._say_mails(said)
                 if now >= next_row:
                     next_row = now + ROW_SECONDS
                     if rows % demo_screen.HEADER_EVERY == 0:
@@ -191,6 +184,16 @@ class Demo:
             if children.wait_for_signal(min(next_look, end) - time.monotonic()) in children.ENDING:
                 raise Ended
             self._bury()
+
+    def mails(self) -> list[Path]:
+        """What the hub has mailed, the oldest first."""
+        return sorted((self.folder / demo_plan.MAIL).glob("*.eml"), key=lambda p: p.stat().st_mtime)
+
+    def _say_mails(self, said: set[Path]) -> None:
+        for path in self.mails():
+            if path not in said:
+                said.add(path)
+                self._say(f"mail: {subject_of(path)}\n            {path}")
 
     def show(self, seconds: float | None) -> None:
         """The terminal client in the foreground, until somebody quits it or the time is over."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpufleet.cli.demo_plan import RECIPIENT, Plan, mail_folder
+from gpufleet.cli.demo_plan import MAIL, Plan
 
 FIELDS = (
     "uuid,node,index,name,stale,health,health_reasons,fault,"
@@ -181,9 +181,9 @@ def _facts(plan: Plan, folder: str) -> Iterator[tuple[str, str]]:
     if plan.hours and plan.simulated:
         hours = "hour" if plan.hours == 1 else "hours"
         yield "history", f"{plan.hours:g} simulated {hours} at 10 s, sent first"
-    watch = [text for node in plan.nodes for text in node.watch]
+    watch = [node.watch for node in plan.nodes if node.watch]
     yield from (("" if i else "watch", text) for i, text in enumerate(watch))
-    yield "mail", f"{mail_folder(folder)}   (to {RECIPIENT})"
+    yield "mail", f"{folder}/{MAIL}   (what the hub mails of alerts, as files)"
     yield "files", f"{folder}   (settings, logs, SQLite; removed at the end)"
 
 
@@ -209,8 +209,8 @@ def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen)
         ("the hot ones", f"curl '{gpus}?filter=temp>60&sort=-temp&fields=node,index,temp'"),
         ("one GPU", f"curl {plan.http}/gpu/{uuid}"),
         ("its past", f"curl '{gpus}/{uuid}/history?metric=temperature_celsius&start=-{past}h'"),
-        ("what alerts now", f"curl {plan.http}/api/v1/alerts"),
         ("what happened to it", f"curl {gpus}/{uuid}/events"),
+        ("what is wrong now", f"curl {plan.http}/api/v1/alerts"),
         ("for Prometheus", f"curl {plan.http}/metrics"),
         ("changes as they come", f"curl -N {plan.http}/api/v1/stream"),
         ("all of it, to click", f"{plan.http}/docs"),
@@ -225,10 +225,6 @@ def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen)
         pen.paint("Try", "1") + " in another terminal",
         "",
         *(_attempt(what, how, pen) for what, how in tries),
-        "",
-        pen.paint("hub.toml", "1") + " of this demo",
-        "",
-        *(f"  {line}" for line in plan.hub_toml(folder).splitlines() if line),
         "",
         pen.paint("Ctrl-C", "1") + " ends everything.",
         "",

@@ -36,7 +36,7 @@ class Sight:
     told_silent: frozenset[str] = frozenset()
     """Nodes that these recipients were told of as silent, and still are."""
     wait_ms: int = WAIT_MS
-    """For how long a group's first alerts are gathered."""
+    """So long a mail waits for more of its group to fire."""
 
     def flapping(self, member: Member) -> Flap | None:
         """The moves of its alert, if they are too many to tell each."""

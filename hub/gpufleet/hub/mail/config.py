@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from gpufleet.alerting.mail.message import address_of
 from gpufleet.alerting.notify.due import WAIT_MS
 from gpufleet.alerting.notify.muting import Matcher
 from gpufleet.alerting.notify.routing import Route
+from gpufleet.alerting.rules.tokens import duration_ms
 from gpufleet.alerting.smtp import DEFAULT_PORTS, Security, SmtpSettings, loopback
 from gpufleet.alerting.state import Severity
 
 PASSWORD_VARIABLE = "GPUFLEET_SMTP_PASSWORD"
-PLAIN = ("external_url", "grafana_url", "timezone", "heartbeat_url", "mail_wait_seconds")
+PLAIN = ("external_url", "grafana_url", "timezone", "heartbeat_url")
 """Settings that may stand in GPUFLEET_* variables too."""
-NAMES = ("smtp", "route", *PLAIN)
+NAMES = ("smtp", "route", "group_wait", *PLAIN)
 """Settings of hub.toml that this module reads."""
 
 _SMTP = (
@@ -51,7 +52,7 @@ class MailConfig:
     zone: tzinfo = UTC
     heartbeat_url: str = ""
     wait_ms: int = WAIT_MS
-    """For how long a group's first alerts are gathered into one mail."""
+    """``group_wait``: so long a first mail waits for more of its group to fire."""
 
     @property
     def on(self) -> bool:
@@ -69,8 +70,9 @@ def read_mail(table: Mapping[str, Any], environ: Mapping[str, str], base: Path) 
     zone = _zone(table.get("timezone"))
     heartbeat = _url(table, "heartbeat_url")
     routes = tuple(_route(one, number) for number, one in enumerate(_routes(table), start=1))
+    wait_ms = _wait(table.get("group_wait", "30s"))
     made = MailConfig(
-        routes=routes, places=places, zone=zone, heartbeat_url=heartbeat, wait_ms=_wait(table)
+        routes=routes, places=places, zone=zone, heartbeat_url=heartbeat, wait_ms=wait_ms
     )
     if "smtp" not in table:
         if routes:
@@ -85,8 +87,16 @@ def read_mail(table: Mapping[str, Any], environ: Mapping[str, str], base: Path) 
                 f"smtp: mail_dir writes mails to files and needs no {also[0]}: take one out."
             )
         folder = base / _text(smtp, "mail_dir", "smtp")
-        return replace(made, mail_dir=folder, sender=sender)
-    return replace(made, smtp=_smtp(smtp, sender, environ, base), sender=sender)
+        return MailConfig(None, folder, sender, routes, places, zone, heartbeat, wait_ms)
+    settings = _smtp(smtp, sender, environ, base)
+    return MailConfig(settings, None, sender, routes, places, zone, heartbeat, wait_ms)
+
+
+def _wait(value: Any) -> int:
+    found = duration_ms(str(value))
+    if found is None or found > 600_000:
+        raise MailConfigError(f"group_wait: {value!r} is no duration such as 30s (10m at most).")
+    return found
 
 
 def _smtp(
@@ -247,15 +257,6 @@ def _url(table: Mapping[str, Any], name: str) -> str:
     ):
         raise MailConfigError(f"{name} must be an address such as https://gpus.example.org.")
     return str(value)
-
-
-def _wait(table: Mapping[str, Any]) -> int:
-    """Milliseconds. A variable of the environment is a text."""
-    value = table.get("mail_wait_seconds", WAIT_MS // 1000)
-    text = "" if isinstance(value, bool) else str(value)
-    if re.fullmatch(r"[0-9]{1,3}", text) is None or int(text) > 600:
-        raise MailConfigError(f"mail_wait_seconds must be from 0 to 600, not {value!r}.")
-    return int(text) * 1000
 
 
 def _zone(name: Any) -> tzinfo:

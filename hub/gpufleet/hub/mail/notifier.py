@@ -114,7 +114,7 @@ class Notifier:
             return True
         if outgoing is not None or len(world.notices) == NOTICES:
             return True
-        self._look_ms = now_ms + min(LOOK_MS, max(self._config.wait_ms, 1000))
+        self._look_ms = now_ms + LOOK_MS
         return False
 
     # Reading
