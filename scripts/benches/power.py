@@ -51,8 +51,11 @@ class Outcome:
     fired: list[Alarm] = field(default_factory=list)
 
 
-def watch(days: Sequence[Day], seed: int = 0) -> Outcome:
-    """Feed days of equal length, a sample a second, to the detector and to a rule of 5 minutes."""
+def watch(days: Sequence[Day], seed: int = 0, interval: int = 1) -> Outcome:
+    """Feed days of equal length to the detector and to a rule of 5 minutes behind it.
+
+    A sample comes each ``interval`` seconds.
+    """
     rng = np.random.default_rng(seed)
     n, seconds = len(days), len(days[0].power)
     power = np.array([day.power for day in days]).T.copy()
@@ -61,12 +64,13 @@ def watch(days: Sequence[Day], seed: int = 0) -> Outcome:
     changes: dict[int, list[int]] = {}
     for gpu, day in enumerate(days):
         for second in day.changes:  # an agent lists processes every ten seconds
-            changes.setdefault(second + int(rng.uniform(0, 10)), []).append(gpu)
-    everyone, every = np.arange(n), np.full(n, 1000)
+            seen = -(-(second + int(rng.uniform(0, 10))) // interval) * interval
+            changes.setdefault(seen, []).append(gpu)
+    everyone, every = np.arange(n), np.full(n, 1000 * interval)
     steps, machines = PowerSteps(n), Machines(Timing(GATE_MS), n)
     before = np.zeros(n, np.bool_)
     outcome = Outcome()
-    for second in range(seconds):
+    for second in range(0, seconds, interval):
         now = START_MS + second * 1000
         there = ~(np.isnan(power[second]) & np.isnan(utilization[second]))
         slots = everyone[there]

@@ -3,6 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+MAIL = "mail"
+"""Folder of the mails that the demo's hub writes."""
+
+RULES = """\
+# Rules that fire soon, so that there is something to see. The real ones: gpufleet alerts rules
+groups:
+  - name: demo
+    rules:
+      - alert: GpuHot
+        expr: temperature_celsius > 80
+        for: 3s
+        severity: warning
+        annotations:
+          summary: "GPU {gpu} of {node} is at {value}, above {threshold}"
+          advice: "Look at fans, air flow and the inlet temperature."
+      - alert: GpuNearPowerLimit
+        expr: power_watts > 80% * power_limit_watts
+        for: 3s
+        keep_firing_for: 2m
+        severity: info
+        annotations:
+          summary: "GPU {gpu} of {node} draws {value}, near its limit"
+          advice: "Nothing to do: hard work looks like this."
+      - alert: GpuLost
+        expr: missing()
+        severity: critical
+        annotations:
+          summary: "GPU {gpu} of {node} is lost: its node no longer reaches it"
+          advice: "Drain the node and reboot it."
+      - alert: AgentDown
+        expr: missing()
+        for: 3s
+        scope: node
+        severity: critical
+        annotations:
+          summary: "Node {node} sends nothing"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +85,25 @@ class Plan:
     def fewest_gpus(self) -> int:
         """GPUs that answer once every agent sends: at least one where they are real."""
         return sum(1 if node.gpus is None else node.gpus for node in self.nodes)
+
+
+def hub_config(plan: Plan, folder: Path) -> str:
+    """The hub.toml of the demo: mails are files, and do not wait for others for long."""
+    return f'''\
+listen = "{plan.host}"
+http_port = {plan.http_port}
+grpc_port = {plan.grpc_port}
+data_dir = "{folder / "hub"}"
+rules = "{folder / "rules.yml"}"
+group_wait = "2s"
+
+[smtp]
+mail_dir = "{folder / MAIL}"
+from = "gpufleet demo <gpufleet@localhost>"
+
+[[route]]
+recipients = ["you@localhost"]
+'''
 
 
 def nodes(count: int, gpus: int, real: str | None) -> tuple[Node, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import http.client
 import json
 import os
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpufleet.cli import children, demo_screen
+from gpufleet.cli import children, demo_plan, demo_screen
 from gpufleet.cli.children import Child
 from gpufleet.cli.demo_plan import Plan
 from gpufleet.cli.demo_screen import Fleet, Pen
@@ -56,6 +58,13 @@ def get(plan: Plan, path: str) -> Any:
         connection.close()
 
 
+def subject_of(path: Path) -> str:
+    """The subject of a mail in a file."""
+    with path.open("rb") as file:
+        message = email.message_from_binary_file(file, policy=email.policy.default)
+    return str(message["Subject"])
+
+
 def look(plan: Plan) -> Fleet:
     """The fleet as the hub shows it now."""
     nodes = get(plan, "/api/v1/nodes?limit=1000")
@@ -87,12 +96,8 @@ class Demo:
     def start_hub(self) -> None:
         """Writes hub.toml and waits until the hub is ready."""
         config = self.folder / "hub.toml"
-        config.write_text(
-            f'listen = "{self.plan.host}"\n'
-            f"http_port = {self.plan.http_port}\n"
-            f"grpc_port = {self.plan.grpc_port}\n"
-            f'data_dir = "{self.folder / "hub"}"\n'
-        )
+        (self.folder / "rules.yml").write_text(demo_plan.RULES)
+        config.write_text(demo_plan.hub_config(self.plan, self.folder))
         command = (*GPUFLEET, "hub", "serve", "--config", str(config))
         self.hub = children.start("hub", command, self.folder, clean_environment())
         self._wait("the hub is ready", self._hub_ready)
@@ -154,6 +159,7 @@ class Demo:
         end = time.monotonic() + seconds if seconds is not None else float("inf")
         next_look = next_row = time.monotonic()
         rows, trouble = 0, ""
+        said: set[Path] = set()
         while (now := time.monotonic()) < end:
             if now >= next_look:
                 next_look = now + LOOK_SECONDS
@@ -168,6 +174,7 @@ class Demo:
                     for line in demo_screen.changes(before, after, self.pen):
                         self._say(line)
                     before = after
+                self._say_mails(said)
                 if now >= next_row:
                     next_row = now + ROW_SECONDS
                     if rows % demo_screen.HEADER_EVERY == 0:
@@ -177,6 +184,16 @@ class Demo:
             if children.wait_for_signal(min(next_look, end) - time.monotonic()) in children.ENDING:
                 raise Ended
             self._bury()
+
+    def mails(self) -> list[Path]:
+        """What the hub has mailed, the oldest first."""
+        return sorted((self.folder / demo_plan.MAIL).glob("*.eml"), key=lambda p: p.stat().st_mtime)
+
+    def _say_mails(self, said: set[Path]) -> None:
+        for path in self.mails():
+            if path not in said:
+                said.add(path)
+                self._say(f"mail: {subject_of(path)}\n            {path}")
 
     def show(self, seconds: float | None) -> None:
         """The terminal client in the foreground, until somebody quits it or the time is over."""

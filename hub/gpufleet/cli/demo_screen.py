@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpufleet.cli.demo_plan import Plan
+from gpufleet.cli.demo_plan import MAIL, Plan
 
 FIELDS = (
     "uuid,node,index,name,stale,health,health_reasons,fault,"
@@ -183,6 +183,7 @@ def _facts(plan: Plan, folder: str) -> Iterator[tuple[str, str]]:
         yield "history", f"{plan.hours:g} simulated {hours} at 10 s, sent first"
     watch = [node.watch for node in plan.nodes if node.watch]
     yield from (("" if i else "watch", text) for i, text in enumerate(watch))
+    yield "mail", f"{folder}/{MAIL}   (what the hub mails of alerts, as files)"
     yield "files", f"{folder}   (settings, logs, SQLite; removed at the end)"
 
 
@@ -209,6 +210,7 @@ def start_screen(plan: Plan, look: Fleet, seconds: float, folder: str, pen: Pen)
         ("one GPU", f"curl {plan.http}/gpu/{uuid}"),
         ("its past", f"curl '{gpus}/{uuid}/history?metric=temperature_celsius&start=-{past}h'"),
         ("what happened to it", f"curl {gpus}/{uuid}/events"),
+        ("what is wrong now", f"curl {plan.http}/api/v1/alerts"),
         ("for Prometheus", f"curl {plan.http}/metrics"),
         ("changes as they come", f"curl -N {plan.http}/api/v1/stream"),
         ("all of it, to click", f"{plan.http}/docs"),

@@ -35,6 +35,8 @@ class Sight:
     """Nodes with an open alert of their own that explains why nothing comes from them."""
     told_silent: frozenset[str] = frozenset()
     """Nodes that these recipients were told of as silent, and still are."""
+    wait_ms: int = WAIT_MS
+    """So long a mail waits for more of its group to fire."""
 
     def flapping(self, member: Member) -> Flap | None:
         """The moves of its alert, if they are too many to tell each."""
@@ -157,7 +159,7 @@ def _reason(episode: Episode, parts: _Parts, sight: Sight) -> Reason | None:
     now, last = sight.now_ms, episode.last_mail_ms
     may_update = last is None or now - last >= UPDATE_MS
     if may_update:
-        if parts.fresh and now - min(one.fired_ms for one in parts.fresh) >= WAIT_MS:
+        if parts.fresh and now - min(one.fired_ms for one in parts.fresh) >= sight.wait_ms:
             return Reason.FIRST if last is None else Reason.NEW
         if any(_waited(one.no_data_ms, NO_DATA_WAIT_MS, sight) for one in parts.lost):
             return Reason.NO_DATA

@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Where a GPU was before a step that ended there: a share of the limit, and utilisation."""
+    """Where a GPU was before a step that has ended: a share of the limit, and utilisation."""
 
     power: float
     utilization: float

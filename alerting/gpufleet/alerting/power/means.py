@@ -94,7 +94,7 @@ class Means:
     def counts_from_ms(self, slot: int) -> int | None:
         """The time (ms) before which nothing counts; None: all that is kept does."""
         first = int(self._from[slot])
-        if first <= self._newest[slot] - KEPT:
+        if first == _NEVER or first <= self._newest[slot] - KEPT:
             return None
         return first * WIDTH_MS + slot % _STAGGER * 1000
 

@@ -53,7 +53,7 @@ class PowerSteps:
         self._utilization_before = np.full(capacity, np.nan)
         self._since_ms = np.zeros(capacity, np.int64)
         self._home = np.zeros(capacity, np.bool_)
-        """A step ended where it began: that level is the measure until there is a new one."""
+        """A step has ended: the level before it is the measure until there is a new one."""
 
     @property
     def capacity(self) -> int:
@@ -140,10 +140,11 @@ class PowerSteps:
         medians = self._means.medians(slots, APART)
         now = ~np.isnan(medians.power) & ~np.isnan(medians.utilization)
         then = ~np.isnan(medians.power_before) & ~np.isnan(medians.utilization_before)
+        cut = self._means.cut(slots)
         # Where the past was cut off there is no step for now; where it was not told, who knows?
-        self._known[slots] = now & (then | self._latched[slots] | self._means.cut(slots))
+        self._known[slots] = now & (then | self._latched[slots] | cut)
         self._level[slots] = medians.power
-        self._home[slots] &= ~then
+        self._home[slots] &= cut & ~then
         return medians
 
     def _judge(self, slots: Ints, ticks: Ints) -> None:
@@ -158,17 +159,18 @@ class PowerSteps:
             ~latched
             & (np.abs(medians.power - power_before) > STEP)
             & (np.abs(medians.utilization - utilization_before) < STEADY)
-            & (medians.seen <= SEEN)
+            & (home | (medians.seen <= SEEN))
         )
-        back = latched & (np.abs(medians.power - self._before[slots]) < APART)
-        moved = latched & (np.abs(medians.utilization - self._utilization_before[slots]) > MOVED)
-        ended = back | moved
+        ended = latched & (
+            (np.abs(medians.power - self._before[slots]) < APART)
+            | (np.abs(medians.utilization - self._utilization_before[slots]) > MOVED)
+        )
         if ended.any():  # the way back is no step: what was during the step is no measure
             numbers = self._means.number_at(slots[ended], ticks[ended])
             self._means.count_from(slots[ended], numbers - RECENT)
             self._latched[slots[ended]] = False
             self._known[slots[ended]] = True
-            self._home[slots[ended]] = ~moved[ended]
+            self._home[slots[ended]] = True
         if found.any():
             these = slots[found]
             self._latched[these] = True

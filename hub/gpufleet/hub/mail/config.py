@@ -14,15 +14,17 @@ from zoneinfo import ZoneInfo
 
 from gpufleet.alerting.mail.links import Places
 from gpufleet.alerting.mail.message import address_of
+from gpufleet.alerting.notify.due import WAIT_MS
 from gpufleet.alerting.notify.muting import Matcher
 from gpufleet.alerting.notify.routing import Route
+from gpufleet.alerting.rules.tokens import duration_ms
 from gpufleet.alerting.smtp import DEFAULT_PORTS, Security, SmtpSettings, loopback
 from gpufleet.alerting.state import Severity
 
 PASSWORD_VARIABLE = "GPUFLEET_SMTP_PASSWORD"
 PLAIN = ("external_url", "grafana_url", "timezone", "heartbeat_url")
 """Settings that may stand in GPUFLEET_* variables too."""
-NAMES = ("smtp", "route", *PLAIN)
+NAMES = ("smtp", "route", "group_wait", *PLAIN)
 """Settings of hub.toml that this module reads."""
 
 _SMTP = (
@@ -49,6 +51,8 @@ class MailConfig:
     places: Places = field(default_factory=Places)
     zone: tzinfo = UTC
     heartbeat_url: str = ""
+    wait_ms: int = WAIT_MS
+    """``group_wait``: so long a first mail waits for more of its group to fire."""
 
     @property
     def on(self) -> bool:
@@ -66,7 +70,10 @@ def read_mail(table: Mapping[str, Any], environ: Mapping[str, str], base: Path) 
     zone = _zone(table.get("timezone"))
     heartbeat = _url(table, "heartbeat_url")
     routes = tuple(_route(one, number) for number, one in enumerate(_routes(table), start=1))
-    made = MailConfig(routes=routes, places=places, zone=zone, heartbeat_url=heartbeat)
+    wait_ms = _wait(table.get("group_wait", "30s"))
+    made = MailConfig(
+        routes=routes, places=places, zone=zone, heartbeat_url=heartbeat, wait_ms=wait_ms
+    )
     if "smtp" not in table:
         if routes:
             raise MailConfigError("There are routes, but no [smtp] that could send their mail.")
@@ -80,9 +87,16 @@ def read_mail(table: Mapping[str, Any], environ: Mapping[str, str], base: Path) 
                 f"smtp: mail_dir writes mails to files and needs no {also[0]}: take one out."
             )
         folder = base / _text(smtp, "mail_dir", "smtp")
-        return MailConfig(None, folder, sender, routes, places, zone, heartbeat)
+        return MailConfig(None, folder, sender, routes, places, zone, heartbeat, wait_ms)
     settings = _smtp(smtp, sender, environ, base)
-    return MailConfig(settings, None, sender, routes, places, zone, heartbeat)
+    return MailConfig(settings, None, sender, routes, places, zone, heartbeat, wait_ms)
+
+
+def _wait(value: Any) -> int:
+    found = duration_ms(str(value))
+    if found is None or found > 600_000:
+        raise MailConfigError(f"group_wait: {value!r} is no duration such as 30s (10m at most).")
+    return found
 
 
 def _smtp(

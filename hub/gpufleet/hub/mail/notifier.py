@@ -198,6 +198,7 @@ class Notifier:
             world.told.flaps,
             world.down,
             frozenset(silent),
+            self._config.wait_ms,
         )
 
     def _mails(self, world: _World, verdict: Verdict, content: Content) -> _Outgoing:
