@@ -151,7 +151,7 @@ def _write(database: Database, args: argparse.Namespace) -> tuple[list[int], lis
     upkeep = Upkeep(database, Retention(max_bytes=args.max_bytes))
     layout = [[BY_NAME[name].id for name in COLUMNS]] * args.gpus
     encode = write = care = 0.0
-    slowest = 0.0
+    slowest = heaviest = 0.0
     days: list[Values] = []
     for number in range(args.days):
         days = _day(number, args.gpus, days)
@@ -172,7 +172,9 @@ def _write(database: Database, args: argparse.Namespace) -> tuple[list[int], lis
             slowest = max(slowest, time.perf_counter() - clock)
             encode += encoded - began
             write += written - encoded
-            care += time.process_time() - written
+            turn = time.process_time() - written
+            heaviest = max(heaviest, turn)
+            care += turn
     end_ms = args.start_ms + args.days * DAY_MS
     for minute in range(60):  # what an idle hub does in its next minutes
         upkeep.turn(end_ms + GRACE_MS + minute)
@@ -182,7 +184,8 @@ def _write(database: Database, args: argparse.Namespace) -> tuple[list[int], lis
         f"written: {args.days} days of {args.gpus} GPUs x {len(COLUMNS)} metrics at 1 s; CPU: "
         f"encode and sum up {encode / each * 1e6:.0f} us a GPU's minute, write "
         f"{write / turns * 1e3:.2f} ms a flush of {args.gpus} GPUs, merge and forget "
-        f"{care / turns * 1e3:.2f} ms a turn, the longest {slowest * 1e3:.0f} ms"
+        f"{care / turns * 1e3:.2f} ms a turn, the longest {slowest * 1e3:.0f} ms, "
+        f"the heaviest {heaviest * 1e3:.0f} ms of CPU"
     )
     return ids, days
 

@@ -72,7 +72,11 @@ def test_an_answer_packed_with_gzip_is_unpacked() -> None:
         (http("200 OK", b"\xff\xfe\xfd"), Broken, "something else than JSON"),
         (http("200 OK", b"{}", "Content-Encoding: br"), Broken, "packed in a way"),
         (http("200 OK", b"{}", "Content-Encoding: gzip"), Broken, "damaged"),
-        (http("200 OK", gzip.compress(b"{}", mtime=0)[:-4], "Content-Encoding: gzip"), Broken, "its end"),
+        (
+            http("200 OK", gzip.compress(b"{}", mtime=0)[:-4], "Content-Encoding: gzip"),
+            Broken,
+            "its end",
+        ),
         (http("302 Found", b"", "Location: /x"), Broken, "sends us elsewhere"),
         (http("404 Not Found", b"nothing"), Refused, "answered 404 Not Found"),
         (http("404 Not Found", b'{"detail": ["no"]}'), Refused, "answered 404 Not Found"),

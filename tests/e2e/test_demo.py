@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import os
 import re
 import signal
@@ -106,6 +108,14 @@ def test_the_demo_answers_says_what_happens_and_ctrl_c_leaves_nothing(tmp_path: 
             (node, index) for node in ("node-1", "node-2") for index in (0, 1)
         }
         demo.until_said(r"\d\d:\d\d:\d\d +2/2 +4/4 .* °C +node-")
+        demo.until_said(r"mail: \[(INFO|WARNING|CRITICAL)\] .*\n +/\S+\.eml")
+        path = re.search(r"(/\S+\.eml)", demo.output)
+        assert path is not None
+        mail = email.message_from_bytes(Path(path[1]).read_bytes(), policy=email.policy.default)
+        assert mail["Auto-Submitted"] == "auto-generated"
+        assert {part.get_content_type() for part in mail.walk()} >= {"text/plain", "text/html"}
+        _, alerts = get(demo.http_port, "/api/v1/alerts")
+        assert alerts["total"] >= 1
         assert "\x1b" not in demo.output
 
         children = demo.children()

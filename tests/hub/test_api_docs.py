@@ -159,6 +159,7 @@ LIVE_EXAMPLES = {
     "GPU": schemas.GpuDocument,
     "NODE": schemas.NodeDocument,
     "NODES": schemas.NodePage,
+    "FORGOTTEN": schemas.ForgottenNode,
     "CATALOG": schemas.Catalog,
     "INFO": schemas.Info,
 }

@@ -37,6 +37,7 @@ def test_gpus_of_a_silent_node_are_there_after_a_restart_stale_and_without_value
         snapshot = hub.call(hub.core.snapshot)
         assert snapshot.stale.all()
         assert not snapshot.nodes["n"].up
+        assert snapshot.nodes["n"].slot is not None, "its own history can be asked for"
         temperature = snapshot.values[snapshot.rows[20]]
         assert temperature[temperature == temperature].size == 0, "no value is made up"
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import ClassVar
 
 import pyte
+from wcwidth import wcwidth
 
 
 class FullScreen(pyte.Screen):
@@ -132,8 +133,20 @@ class PtyScreen:
         return bool(data)
 
     def lines(self) -> list[str]:
-        """The rows of the screen."""
-        return list(self.screen.display)
+        """The rows of the screen. Half of an overwritten wide character is a blank."""
+        return [self._line(row) for row in range(self.screen.lines)]
+
+    def _line(self, row: int) -> str:
+        found = []
+        covered = False
+        for column in range(self.screen.columns):
+            cell = self.screen.buffer[row][column].data
+            if cell == "":
+                found.append("" if covered else " ")
+            else:
+                found.append(cell)
+            covered = cell != "" and wcwidth(cell[0]) == 2
+        return "".join(found)
 
     def text(self) -> str:
         """The whole screen."""

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from gpufleet.alerting.state import State
+from gpufleet.client import group_rows
 from gpufleet.client.address import Query
 from gpufleet.client.errors import HubError, Refused
 from gpufleet.client.hub import Hub
-from gpufleet.tui import alerts_asking, asking, group_rows
+from gpufleet.tui import alerts_asking, asking
 from gpufleet.tui.asking import Wants
 from gpufleet.tui.board import Board
 from gpufleet.tui.detail_asker import DetailAsker

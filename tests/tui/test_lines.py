@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from gpufleet.tui import columns, screen
-from gpufleet.tui.lines import Line, Order, arrange, found_by, names_of, natural, summed
+from gpufleet.client import columns
+from gpufleet.client.lines import Line, Order, arrange, found_by, names_of, natural, summed
+from gpufleet.tui import screen
 from support.tui_rows import hostile, row, rows, unknown
 
 

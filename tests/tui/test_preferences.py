@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpufleet.client.lines import Order
+from gpufleet.client.preferences import load, path, save
 from gpufleet.client.request import HubError
 from gpufleet.tui import preferences
-from gpufleet.tui.lines import Order
 from gpufleet.tui.start import Flags, choices
 from gpufleet.tui.state import Detail, Metric, Ui, View
 
 
 def test_choices_come_back_from_their_file(tmp_path: Path) -> None:
-    file = preferences.path({"XDG_CONFIG_HOME": str(tmp_path)})
+    file = path({"XDG_CONFIG_HOME": str(tmp_path)}, "tui")
     ui = Ui(
         theme="light",
         order=Order("label.rack", "temp", True),
@@ -24,23 +25,18 @@ def test_choices_come_back_from_their_file(tmp_path: Path) -> None:
         charts=False,
         detail=Detail("GPU-1", (Metric.POWER,), 4),
     )
-    preferences.save(file, ui)
-    again = preferences.applied(Ui(), preferences.load(file))
+    save(file, preferences.remembered(ui))
+    again = preferences.applied(Ui(), load(file))
     assert (again.theme, again.order, again.filters) == (ui.theme, ui.order, ui.filters)
     assert (again.charts, again.detail.charts, again.detail.span) == (False, (Metric.POWER,), 4)
     assert again.filter == ""
-
-
-def test_a_folder_that_cannot_be_written_is_no_trouble(tmp_path: Path) -> None:
-    (tmp_path / "gpufleet").write_text("a file where a folder should be")
-    preferences.save(preferences.path({"XDG_CONFIG_HOME": str(tmp_path)}), Ui())
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "\udcff", '{"theme": 7}'])
 def test_a_broken_file_is_passed_over(tmp_path: Path, content: str) -> None:
     file = tmp_path / "tui.json"
     file.write_bytes(content.encode("utf-8", "surrogateescape"))
-    assert preferences.applied(Ui(), preferences.load(file)) == Ui()
+    assert preferences.applied(Ui(), load(file)) == Ui()
 
 
 anything = st.recursive(

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from gpufleet.client.fields import Fields
 from gpufleet.client.filter import FilterError, parse
+from gpufleet.client.lines import Order
 from gpufleet.tui import reducer, screen
 from gpufleet.tui.events import Key
 from gpufleet.tui.keymap import BINDINGS, COMMANDS
-from gpufleet.tui.lines import Order
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.state import (
     SPANS,

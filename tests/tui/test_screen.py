@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpufleet.client.lines import Order
 from gpufleet.tui import screen
-from gpufleet.tui.lines import Order
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.prompt import Prompt, Purpose
 from gpufleet.tui.state import Detail, Menu, Ui, View

@@ -21,7 +21,7 @@ from typing import Any
 MAX_BYTES = 60 * 1024
 MEMORY_BYTES = 2 * 1024**3
 MAX_POINTS = 700
-SIZE_INCHES = (5.76, 2.1)
+SIZE_INCHES = (5.76, 2.2)
 INK = "#7d8794"
 """Readable on white and on black alike."""
 LINES = ("#2e90fa", "#12b76a", "#9e77ed", "#ee46bc", "#0ba5b7", "#66758a")
@@ -41,6 +41,14 @@ def thinned(points: Sequence[Sequence[float | None]]) -> tuple[list[float], list
         times.append(float(best[0] or 0))
         values.append(float("nan") if best[1] is None else float(best[1]))
     return times, values
+
+
+def shown(spec: Mapping[str, Any]) -> tuple[float, float]:
+    """From where to where: not long before there are samples, and not less than five minutes."""
+    start_ms, end_ms = float(spec["start_ms"]), float(spec["end_ms"])
+    firsts = [one["points"][0][0] for one in spec["series"] if one["points"]]
+    start_ms = max(start_ms, min(min(firsts, default=start_ms) - 30_000, end_ms - 300_000))
+    return start_ms, max(end_ms, start_ms + 1000)
 
 
 def draw(spec: Mapping[str, Any]) -> bytes:
@@ -82,19 +90,26 @@ def draw(spec: Mapping[str, Any]) -> bytes:
             (0, 2),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            fontsize=6.5,
+            fontsize=8,
             color=spec["tone"],
             va="bottom",
         )
-    axes.set_xlim(days(spec["start_ms"]), days(max(spec["end_ms"], spec["start_ms"] + 1000)))
-    axes.axvspan(days(spec["since_ms"]), days(spec["end_ms"]), color=spec["tone"], alpha=0.1, lw=0)
+    start_ms, end_ms = shown(spec)
+    axes.set_xlim(days(start_ms), days(end_ms))
+    axes.axvspan(
+        days(max(start_ms, spec["since_ms"])),
+        days(spec["end_ms"]),
+        color=spec["tone"],
+        alpha=0.1,
+        lw=0,
+    )
     locator = AutoDateLocator(tz=zone, minticks=4, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     hours = ConciseDateFormatter(locator, tz=zone, show_offset=False)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(hours)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} {symbol}".rstrip())
     axes.locator_params(axis="y", nbins=5)
-    axes.tick_params(colors=INK, labelsize=7, length=0, pad=4)
+    axes.tick_params(colors=INK, labelsize=8, length=0, pad=4)
     axes.grid(axis="y", color=INK, alpha=0.22, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
@@ -107,7 +122,7 @@ def draw(spec: Mapping[str, Any]) -> bytes:
             loc="outside lower left",
             ncols=3,
             frameon=False,
-            fontsize=7,
+            fontsize=8,
             labelcolor=INK,
             handlelength=1.2,
             columnspacing=1.4,

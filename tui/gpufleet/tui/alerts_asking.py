@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpufleet.client.address import path_part
-from gpufleet.tui.asking import Hub, milliseconds
+from gpufleet.client.moments import milliseconds
+from gpufleet.tui.asking import Hub
 from gpufleet.tui.picture import Alert
 from gpufleet.tui.timeline import moment
 

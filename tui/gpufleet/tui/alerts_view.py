@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufleet.tui import header, units
+from gpufleet.client import units
+from gpufleet.tui import header
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas, Style
 from gpufleet.tui.fleet_view import BOXED_HEIGHT, BOXED_WIDTH

@@ -8,14 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gpufleet.client import columns
 from gpufleet.client.filter import FilterError, parse
-from gpufleet.tui import chart_pane, columns, preferences, reducer, screen, theme
+from gpufleet.client.lines import grouping
+from gpufleet.client.preferences import save
+from gpufleet.tui import chart_pane, preferences, reducer, screen, theme
 from gpufleet.tui.alerts_view import ordered
 from gpufleet.tui.asking import WHOLE_GPUS, Hub, Wants
 from gpufleet.tui.board import Board, Known
 from gpufleet.tui.events import Button, Event, Key, Mouse, Resize
 from gpufleet.tui.feed import Feed, now_ms
-from gpufleet.tui.lines import grouping
 from gpufleet.tui.picture import Frame, Picture
 from gpufleet.tui.screen import Arranged
 from gpufleet.tui.sparks import Sparks
@@ -123,7 +125,7 @@ class Program:
                 self._terminal.redraw()
             elif isinstance(effect, Save):
                 if self._settings.preferences is not None:
-                    preferences.save(self._settings.preferences, ui)
+                    save(self._settings.preferences, preferences.remembered(ui))
             else:
                 self._board.order(effect)
         return True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
+from gpufleet.client import columns
 from gpufleet.client.address import Query, path_part
+from gpufleet.client.lines import Row
+from gpufleet.client.moments import milliseconds, seconds_text
 from gpufleet.client.query import only
-from gpufleet.tui import columns
-from gpufleet.tui.lines import Row
 from gpufleet.tui.picture import Past, Point
 from gpufleet.tui.state import Metric
 
@@ -90,16 +90,6 @@ def rows_of(hub: Hub, uuids: Sequence[str], fields: Sequence[str]) -> dict[str, 
         some, _ = rows(hub, only(*part), fields, len(part))
         found.update((str(row["uuid"]), row) for row in some)
     return found
-
-
-def milliseconds(moment: str) -> int:
-    """A time in RFC 3339 as milliseconds."""
-    return round(datetime.fromisoformat(moment).timestamp() * 1000)
-
-
-def seconds_text(ms: int) -> str:
-    """Milliseconds as the hub takes times."""
-    return f"{ms / 1000:.3f}"
 
 
 def points(series: Mapping[str, Any]) -> list[Point]:

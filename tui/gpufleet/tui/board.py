@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gpufleet.client.fields import Fields
+from gpufleet.client.lines import Row
 from gpufleet.tui.asking import Wants
-from gpufleet.tui.lines import Row
 from gpufleet.tui.picture import Alert, Past
 from gpufleet.tui.state import Effect
 

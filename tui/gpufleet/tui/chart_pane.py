@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpufleet.tui import charts, timeline, units
+from gpufleet.client import units
+from gpufleet.tui import charts, timeline
 from gpufleet.tui.boxes import Zone, keyed
 from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.picture import Past, Picture, Point

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpufleet.tui.columns import COLUMNS, Column
-from gpufleet.tui.lines import Row
+from gpufleet.client.columns import COLUMNS, Column
+from gpufleet.client.lines import Row
 
 _NATURAL = -1
 _STEPS: tuple[tuple[str, int], ...] = (

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpufleet.tui import chart_pane, facts, process_table, units
+from gpufleet.client import units
+from gpufleet.client.lines import Row
+from gpufleet.client.severity import LETTERS, LEVELS
+from gpufleet.tui import chart_pane, facts, process_table
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.header import clock, status
-from gpufleet.tui.lines import Row
 from gpufleet.tui.picture import Frame, Picture
 from gpufleet.tui.state import Ui
 from gpufleet.tui.text import fit, wrap
-from gpufleet.tui.theme import LETTERS, Theme
+from gpufleet.tui.theme import Theme
 
 BOXED_WIDTH, BOXED_HEIGHT = 50, 16
 SIDE_WIDTH = 110
@@ -137,7 +139,7 @@ def health_word(gpu: Mapping[str, Any]) -> str:
         return "S stale"
     if level is None:
         return "? unknown"
-    return f"{LETTERS[level]} {('healthy', 'caution', 'warning', 'critical')[level]}"
+    return f"{LETTERS[level]} {LEVELS[level]}"
 
 
 def _process_box(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from gpufleet.tui import units
+from gpufleet.client import moments, units
+from gpufleet.client.columns import heat, ratio_of
 from gpufleet.tui.canvas import Canvas, Style
-from gpufleet.tui.list_cells import heat, ratio_of
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.text import fit, pad, width, wrap
 from gpufleet.tui.theme import Theme, shade
@@ -172,18 +171,9 @@ def events(picture: Picture, uuid: str) -> list[tuple[str, str, str]]:
         subject = event.get("subject") or {}
         if subject.get("key") != uuid:
             continue
-        moment = when(event.get("time"), picture.now_ms)
+        moment = moments.ago(event.get("time"), picture.now_ms)
         found.append((moment, str(event.get("severity")), str(event.get("message"))))
     return found
-
-
-def when(moment: str | None, now_ms: int) -> str:
-    """How long ago a time in RFC 3339 is."""
-    try:
-        then = datetime.fromisoformat(str(moment)).timestamp()
-    except ValueError:
-        return "?"
-    return units.span(now_ms / 1000 - then) + " ago"
 
 
 _STATIC: tuple[tuple[str, str], ...] = (

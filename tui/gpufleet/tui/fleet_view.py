@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gpufleet.tui import column_layout, columns, header, lines, units
+from gpufleet.client import columns, lines, units
+from gpufleet.client.columns import place_text
+from gpufleet.client.lines import Line
+from gpufleet.tui import column_layout, header
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.column_layout import Placed
-from gpufleet.tui.lines import Line
-from gpufleet.tui.list_cells import Look, place_text
+from gpufleet.tui.list_cells import DRAW, Look
 from gpufleet.tui.navigation import place
 from gpufleet.tui.picture import Frame, Picture
 from gpufleet.tui.state import Cursor, Ui, View
@@ -145,7 +147,7 @@ def _lines(
         if picture.fresh:
             line = _fresh(line, picture)
         for column in placed:
-            column.column.draw(canvas, area.x + column.x, y, column.width, line, look)
+            DRAW[column.column.id](canvas, area.x + column.x, y, column.width, line, look)
         if wanted and wanted in lines.words_of(line):
             at = next(p for p in placed if p.column.id == "place")
             canvas.restyle(area.x + at.x, y, min(at.width, place_width(line)), theme.match)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from gpufleet.tui import charts, units
+from gpufleet.client import fleet_header, units
+from gpufleet.client.columns import heat
+from gpufleet.client.fleet_header import Word
+from gpufleet.client.severity import LETTERS, LEVELS
+from gpufleet.tui import charts
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas, Style
-from gpufleet.tui.list_cells import heat, ratio_of
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.state import Ui
 from gpufleet.tui.text import fit, width
-from gpufleet.tui.theme import LETTERS, Theme, shade
+from gpufleet.tui.theme import Theme, shade
 
 CHART_ROWS = 5
 BOX_ROWS = 4
-_HEALTH = ("healthy", "caution", "warning", "critical")
 Pieces = list[tuple[str, Style]]
 
 
@@ -39,75 +39,39 @@ def clock(now_ms: int) -> str:
 
 def counts(picture: Picture, theme: Theme, long: bool) -> list[Pieces]:
     """Groups of words: nodes, GPUs by health, alerts, users; each stays together."""
-    fleet = picture.fleet or {}
-    nodes, gpus = fleet.get("nodes") or {}, fleet.get("gpus") or {}
-    up, total = nodes.get("up"), nodes.get("total")
-    down = nodes.get("down") or 0
-    groups: list[Pieces] = [
-        [("nodes ", theme.dim), (f"{units.count(up)}/{units.count(total)} up", theme.strong)]
-    ]
-    if down:
-        groups.append([(f"{units.count(down)} down", theme.health[3])])
-    groups.append([("GPUs ", theme.dim), (units.count(gpus.get("total")), theme.strong)])
-    by_health: Mapping[str, Any] = gpus.get("by_health") or {}
-    for level, name in enumerate(_HEALTH):
-        many = by_health.get(name) or 0
-        if many:
-            word = f"{LETTERS[level]} {many:,}" + (f" {name}" if long else "")
-            groups.append([(word, theme.health[level])])
-    if gpus.get("stale"):
-        groups.append([(f"S {gpus['stale']:,}" + (" stale" if long else ""), theme.unknown)])
-    groups += alert_counts(picture, theme)
-    if fleet.get("users") is not None and long:
-        groups.append([("users ", theme.dim), (units.count(fleet["users"]), theme.text)])
-    return groups
+    words = fleet_header.counts(picture.fleet or {}, firing(picture), long)
+    return [_pieces(word, theme) for word in words]
 
 
-def alert_counts(picture: Picture, theme: Theme) -> list[Pieces]:
-    """How many alerts fire; nothing where the hub tells none."""
+def firing(picture: Picture) -> list[str] | None:
+    """The severities of the alerts that fire; ``None`` where the hub tells none."""
     if picture.alerts is None:
-        return []
-    firing = [a for a in picture.alerts if a.state == "firing" and not a.silenced]
-    if not firing:
-        return [[("alerts ", theme.dim), ("none", theme.good)]]
-    worst = 3 if any(a.severity == "critical" for a in firing) else 2
-    return [[("alerts ", theme.dim), (f"{len(firing)} firing", theme.health[worst])]]
+        return None
+    return [a.severity for a in picture.alerts if a.state == "firing" and not a.silenced]
 
 
-def _meters(picture: Picture, theme: Theme, room: int) -> list[tuple[str, float | None, str, Any]]:
-    fleet = picture.fleet or {}
-
-    def of(name: str, key: str) -> Any:
-        return (fleet.get(name) or {}).get(key)
-
-    used, total = of("memory_used_bytes", "sum"), of("memory_total_bytes", "sum")
-    power, limit = of("power_watts", "sum"), of("power_limit_watts", "sum")
-    load, hot = of("utilization_ratio", "mean"), of("temperature_celsius", "max")
-    mean = of("temperature_celsius", "mean")
-    temperature = f"{units.celsius(mean)} max {units.celsius(hot)}"
-    return [
-        ("load", load, units.percent(load), theme.load),
-        ("memory", ratio_of(used, total), units.part(used, total), theme.memory),
-        ("power", ratio_of(power, limit), units.watts_of(power, limit), theme.power),
-        ("temp", heat(hot), temperature, theme.temperature),
-    ]
+def _pieces(word: Word, theme: Theme) -> Pieces:
+    style = theme.strong if word.strong else theme.severity(word.severity)
+    label: Pieces = [(f"{word.label} ", theme.dim)] if word.label else []
+    return [*label, (word.text, style)]
 
 
 def meters(canvas: Canvas, x: int, y: int, room: int, picture: Picture, theme: Theme) -> None:
     """Load, memory, power and temperature of the whole fleet beside one another, with bars."""
-    found = _meters(picture, theme, room)
-    fixed = sum(width(name) + 1 + width(text) for name, _, text, _ in found) + 3 * (len(found) - 1)
+    ramps = (theme.load, theme.memory, theme.power, theme.temperature)
+    found = list(zip(fleet_header.meters(picture.fleet or {}), ramps, strict=True))
+    fixed = sum(width(m.name) + 1 + width(m.text) for m, _ in found) + 3 * (len(found) - 1)
     bar_room = min((room - fixed) // len(found) - 1, 24)
     while fixed > room and found:
-        name, _, text, _ = found.pop()
-        fixed -= width(name) + width(text) + 4
-    for name, ratio, text, ramp in found:
-        x = canvas.put(x, y, name + " ", theme.dim)
+        meter, _ = found.pop()
+        fixed -= width(meter.name) + width(meter.text) + 4
+    for meter, ramp in found:
+        x = canvas.put(x, y, meter.name + " ", theme.dim)
         if bar_room >= 4:
-            charts.put_bar(canvas, x, y, bar_room, ratio, ramp, theme)
+            charts.put_bar(canvas, x, y, bar_room, meter.ratio, ramp, theme)
             x += bar_room + 1
-        style = theme.unknown if ratio is None else shade(ramp, ratio)
-        x = canvas.put(x, y, text, style) + 3
+        style = theme.unknown if meter.ratio is None else shade(ramp, meter.ratio)
+        x = canvas.put(x, y, meter.text, style) + 3
 
 
 def flow(canvas: Canvas, x: int, y: int, room: int, groups: list[Pieces], gap: int) -> None:
@@ -171,11 +135,11 @@ def compact(canvas: Canvas, picture: Picture, ui: Ui, theme: Theme, live: Theme)
     groups: list[Pieces] = [[(f"{units.count(gpus.get('total'))} GPU", theme.strong)]]
     by_health = gpus.get("by_health") or {}
     for level in (3, 2, 1):
-        many = by_health.get(_HEALTH[level]) or 0
+        many = by_health.get(LEVELS[level]) or 0
         if many:
             groups.append([(f"{LETTERS[level]}{many}", theme.health[level])])
     groups.append([(units.percent(load), shade(theme.load, load))])
     groups.append([(units.watts(power), theme.text)])
     groups.append([(f"max {units.celsius(hot)}", shade(theme.temperature, heat(hot)))])
-    groups += alert_counts(picture, theme)
+    groups += [_pieces(word, theme) for word in fleet_header.alerts(firing(picture))]
     flow(canvas, x, 0, w - x, groups, 1 if w < 36 else 2)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gpufleet.client import group_rows
 from gpufleet.client.errors import HubError, Refused
 from gpufleet.client.query import MOST_ROWS
-from gpufleet.tui import asking, group_rows
+from gpufleet.tui import asking
 from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.board import TROUBLE_SECONDS, Board
 

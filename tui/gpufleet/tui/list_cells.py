@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gpufleet.tui import charts, units
+from gpufleet.client import columns, severity, units
+from gpufleet.client.lines import Line, Row
+from gpufleet.client.severity import Severity
+from gpufleet.tui import charts
 from gpufleet.tui.canvas import Canvas, Style
-from gpufleet.tui.lines import Line, Row
 from gpufleet.tui.text import fit, fit_middle, pad, width
-from gpufleet.tui.theme import LETTERS, STALE_LETTER, UNKNOWN_LETTER, Theme, shade
-
-LEVELS = ("healthy", "caution", "warning", "critical")
-COLDEST, HOTTEST = 25.0, 95.0
-"""Celsius at the ends of the temperature's ramp."""
+from gpufleet.tui.theme import Theme, shade
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,62 +23,16 @@ class Look:
     search: str = ""
 
 
-def heat(degrees: float | None) -> float | None:
-    """Where a temperature lies on its ramp."""
-    return None if degrees is None else (degrees - COLDEST) / (HOTTEST - COLDEST)
-
-
-def ratio_of(part: float | None, whole: float | None) -> float | None:
-    """``part / whole``; ``None`` where either is not known or the whole is nothing."""
-    return part / whole if part is not None and whole else None
-
-
-def letter(row: Row) -> str:
-    """Health as a letter. A GPU that is not heard from is S, whatever it was last."""
-    if row.get("stale"):
-        return STALE_LETTER
-    level = row.get("health")
-    return UNKNOWN_LETTER if level is None else LETTERS[int(level)]
+Draw = Callable[[Canvas, int, int, int, Line, Look], None]
 
 
 def health_style(row: Row, theme: Theme) -> Style:
     """The colour of a row's health."""
-    level = row.get("health")
-    if row.get("stale") and (level is None or level < 3) and not row.get("fault"):
-        return theme.unknown
-    return theme.level(None if level is None else int(level))
-
-
-def health_text(row: Row) -> str:
-    """Health in words, with its first reason."""
-    fault, level = row.get("fault"), row.get("health")
-    if "levels" in row:
-        counts = row["levels"]
-        said = [f"{n} {LEVELS[i]}" for i, n in enumerate(counts) if n]
-        if row["stale_count"]:
-            said.append(f"{row['stale_count']} stale")
-        if row["unknown"]:
-            said.append(f"{row['unknown']} unknown")
-        return ", ".join(reversed(said))
-    word = "unknown" if level is None else LEVELS[int(level)]
-    reasons = row.get("health_reasons") or ()
-    if row.get("stale"):
-        word = f"stale, was {word}" if level is not None else "stale"
-    if fault:
-        word = f"{word} ({fault})"
-    return f"{word}: {reasons[0]}" if reasons and level else word
-
-
-def place_text(line: Line) -> str:
-    """``node / GPU 0``; a group by its name."""
-    if line.group:
-        return line.title
-    row = line.row
-    return f"{row.get('node')} / GPU {row.get('index')}"
+    return theme.severity(severity.of_health(row))
 
 
 def health_letter(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
-    canvas.put(x, y, letter(line.row), health_style(line.row, look.theme))
+    canvas.put(x, y, severity.letter(line.row), health_style(line.row, look.theme))
 
 
 def place(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
@@ -133,9 +85,7 @@ def load(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> N
 def memory(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
     row = line.row
     used, total = row.get("memory_used_bytes"), row.get("memory_total_bytes")
-    ratio = row.get("memory_used_ratio")
-    if ratio is None:
-        ratio = ratio_of(used, total)
+    ratio = columns.memory_ratio(row)
     text, text_room = (units.part(used, total), 11) if room >= 11 else (units.gib(used), 5)
     theme = look.theme
     _with_bar(canvas, x, y, room, ratio, text, text_room, theme.memory, theme)
@@ -144,14 +94,17 @@ def memory(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) ->
 def temperature(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
     degrees = line.row.get("temperature_celsius")
     ramp = look.theme.temperature
-    style = look.theme.unknown if degrees is None else shade(ramp, heat(degrees))
+    style = look.theme.unknown if degrees is None else shade(ramp, columns.heat(degrees))
+    bad = severity.of_temperature(line.row)
+    if bad in (Severity.CAUTION, Severity.WARNING):
+        style = look.theme.severity(bad)
     canvas.put(x, y, pad(units.celsius(degrees), room, True), style)
 
 
 def power(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
     row, theme = line.row, look.theme
     power, limit = row.get("power_watts"), row.get("power_limit_watts")
-    ratio = ratio_of(power, limit)
+    ratio = columns.power_ratio(row)
     if room < 9:
         style = theme.unknown if power is None else shade(theme.power, ratio)
         canvas.put(x, y, pad(units.watts(power), room, True), style)
@@ -175,25 +128,16 @@ def clock(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> 
 
 
 def users(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
-    row = line.row
-    users = row.get("users") or ()
-    processes = row.get("process_count")
-    if users:
-        text, style = ", ".join(map(str, users)), look.theme.text
-    elif processes:
-        text, style = (
-            units.plural(int(processes), "process").replace("processs", "processes"),
-            (look.theme.dim),
-        )
-    elif processes == 0 and not row.get("stale"):
-        text, style = "free", look.theme.good
-    else:
-        text, style = units.NOTHING, look.theme.unknown
+    text = columns.users_text(line.row)
+    style = look.theme.text
+    if not line.row.get("users"):
+        styles = {"free": look.theme.good, units.NOTHING: look.theme.unknown}
+        style = styles.get(text, look.theme.dim)
     canvas.put(x, y, fit(text, room), style)
 
 
 def health(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
-    canvas.put(x, y, fit(health_text(line.row), room), health_style(line.row, look.theme))
+    canvas.put(x, y, fit(severity.health_text(line.row), room), health_style(line.row, look.theme))
 
 
 def spark(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
@@ -212,11 +156,30 @@ def processes(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look)
     canvas.put(x, y, pad(units.count(many), room, True), look.theme.text)
 
 
-def names(field: str) -> Callable[[Canvas, int, int, int, Line, Look], None]:
+def _names(column: str) -> Draw:
+    text = columns.BY_ID[column].text
+
     def draw(canvas: Canvas, x: int, y: int, room: int, line: Line, look: Look) -> None:
-        found = line.row.get(field)
-        if field == "nodes" and found is None:
-            found = [line.row.get("node")]
-        canvas.put(x, y, fit(", ".join(map(str, found or ())), room), look.theme.dim)
+        canvas.put(x, y, fit(text(line), room), look.theme.dim)
 
     return draw
+
+
+DRAW: Mapping[str, Draw] = {
+    "letter": health_letter,
+    "place": place,
+    "model": model,
+    "load": load,
+    "memory": memory,
+    "temp": temperature,
+    "power": power,
+    "fan": fan,
+    "clock": clock,
+    "users": users,
+    "health": health,
+    "gpus": gpus,
+    "processes": processes,
+    "spark": spark,
+    **{column: _names(column) for column in ("nodes", "programs", "jobs")},
+}
+"""How a line's cell of each column is drawn: (canvas, x, y, room, line, look)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from gpufleet.tui import lines
+from gpufleet.client import lines
 from gpufleet.tui.state import METRIC_KEYS, SPANS, Cursor, Detail, Metric, Scene, Ui, View
 
 MOVES = frozenset({"up", "down", "pageup", "pagedown", "home", "end", "wheel-up", "wheel-down"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from gpufleet.client.lines import Line
 from gpufleet.client.query import MOST_ROWS
 from gpufleet.tui import (
     alerts_asking,
@@ -19,8 +20,7 @@ from gpufleet.tui import (
 )
 from gpufleet.tui.asking import Hub, Wants
 from gpufleet.tui.canvas import Canvas
-from gpufleet.tui.lines import Line
-from gpufleet.tui.list_cells import Look
+from gpufleet.tui.list_cells import DRAW, Look
 from gpufleet.tui.picture import Picture
 from gpufleet.tui.sparks import BUCKET_SECONDS, Sparks
 from gpufleet.tui.state import Ui, View
@@ -94,7 +94,7 @@ def _lines(picture: Picture, ui: Ui, width: int, plain: Theme) -> list[str]:
     look = Look(plain, picture.sparks)
     for y, line in enumerate(lines, start=1):
         for at in placed:
-            at.column.draw(canvas, at.x, y, at.width, line, look)
+            DRAW[at.column.id](canvas, at.x, y, at.width, line, look)
     return canvas.lines()
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpufleet.tui import columns, lines
+from gpufleet.client import columns, lines
+from gpufleet.client.severity import LETTERS, LEVELS, STALE_LETTER
 from gpufleet.tui.boxes import Title, Zone, box
 from gpufleet.tui.canvas import Canvas, Style
 from gpufleet.tui.keymap import BINDINGS, sign
-from gpufleet.tui.list_cells import LEVELS
 from gpufleet.tui.state import Menu, Ui, View
 from gpufleet.tui.text import fit, pad, width
-from gpufleet.tui.theme import LETTERS, STALE_LETTER, Theme
+from gpufleet.tui.theme import Theme
 
 FILTERS = (
     ("temp>85", "hotter than 85 °C"),

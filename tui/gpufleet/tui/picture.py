@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpufleet.client.lines import Line, Row
 from gpufleet.tui.boxes import Zone
 from gpufleet.tui.canvas import Canvas
-from gpufleet.tui.lines import Line, Row
 
 OLD_SECONDS = 5.0
 """A picture older than this, and than three intervals, is shown in grey."""

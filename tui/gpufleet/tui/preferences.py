@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from gpufleet.tui import columns, lines
-from gpufleet.tui.lines import Order
+from gpufleet.client import columns, lines
+from gpufleet.client.lines import Order
 from gpufleet.tui.state import SPANS, Detail, Metric, Ui
 from gpufleet.tui.theme import NAMES
 
 MOST_FILTERS = 50
-
-
-def path(environ: Mapping[str, str]) -> Path:
-    """Where the file is: ``$XDG_CONFIG_HOME/gpufleet/tui.json``."""
-    home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or "~", ".config")
-    return Path(home).expanduser() / "gpufleet" / "tui.json"
-
-
-def load(file: Path) -> Mapping[str, Any]:
-    """The remembered values; none where there is no readable file."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def save(file: Path, ui: Ui) -> None:
-    """Writes them; where that is not possible nothing is remembered, and nothing else happens."""
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_suffix(".new")
-        fresh.write_text(json.dumps(remembered(ui), indent=1) + "\n", encoding="utf-8")
-        fresh.replace(file)
 
 
 def remembered(ui: Ui) -> dict[str, Any]:

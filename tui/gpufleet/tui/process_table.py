@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from gpufleet.tui import units
+from gpufleet.client import units
 from gpufleet.tui.canvas import Canvas
 from gpufleet.tui.text import fit, pad
 from gpufleet.tui.theme import Theme, shade

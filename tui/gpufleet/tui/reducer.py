@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from gpufleet.tui import columns, lines, navigation
+from gpufleet.client import columns, lines
+from gpufleet.tui import navigation
 from gpufleet.tui.answers import answered
 from gpufleet.tui.events import Key
 from gpufleet.tui.keymap import COMMANDS

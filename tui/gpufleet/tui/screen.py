@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gpufleet.tui import (
-    alerts_view,
-    columns,
-    detail_view,
-    fleet_view,
-    footer,
-    lines,
-    overlay,
-)
+from gpufleet.client import columns, lines
+from gpufleet.client.lines import Line, Order, Row
+from gpufleet.tui import alerts_view, detail_view, fleet_view, footer, overlay
 from gpufleet.tui.boxes import Zone
 from gpufleet.tui.canvas import Canvas
-from gpufleet.tui.lines import Line, Order, Row
 from gpufleet.tui.navigation import place
 from gpufleet.tui.picture import Alert, Frame, Picture
 from gpufleet.tui.state import Cursor, Scene, Ui, View

@@ -7,12 +7,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gpufleet.client import columns, lines
 from gpufleet.client.address import USUAL_HUB
 from gpufleet.client.errors import HubError
 from gpufleet.client.hub import Hub
-from gpufleet.tui import columns, lines, preferences
-from gpufleet.tui.lines import Order
+from gpufleet.client.lines import Order
+from gpufleet.client.preferences import load, path
+from gpufleet.tui import preferences
 from gpufleet.tui.state import Ui, View
+
+NAME = "tui"
+"""Of the file of preferences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ def show(flags: Flags, environ: Mapping[str, str]) -> int:
 
     hub = Hub(flags.hub or USUAL_HUB)  # a wrong address is said before the screen is taken
     unicode = terminal.speaks_unicode() and not flags.ascii
-    kept = {} if flags.once else preferences.load(preferences.path(environ))
+    kept = {} if flags.once else load(path(environ, NAME))
     ui = choices(flags, preferences.applied(Ui(), kept))
     if not flags.once and sys.stdout.isatty() and sys.stdin.isatty():
         from gpufleet.tui import app
@@ -50,7 +55,7 @@ def show(flags: Flags, environ: Mapping[str, str]) -> int:
             unicode=unicode,
             mouse=flags.mouse,
             environ=environ,
-            preferences=preferences.path(environ),
+            preferences=path(environ, NAME),
         )
         try:
             return app.run(settings)

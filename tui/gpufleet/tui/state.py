@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gpufleet.tui.lines import Line, Order
+from gpufleet.client.lines import Line, Order
 from gpufleet.tui.prompt import Prompt
 
 

@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from gpufleet.client.severity import LEVELS, Severity
 from gpufleet.tui.canvas import Style
 
 NAMES = ("auto", "dark", "light", "contrast", "mono")
 """What ``--theme`` takes; ``auto`` is dark or light as the terminal says."""
-
-LETTERS = ("H", "C", "W", "X")
-"""Health as a letter: healthy, caution, warning, critical; it is told without colour as well."""
-STALE_LETTER = "S"
-UNKNOWN_LETTER = "?"
 
 Ramp = tuple[Style, ...]
 """Styles from the least value to the greatest."""
@@ -61,6 +57,11 @@ class Theme:
     def level(self, level: int | None) -> Style:
         """The style of a health level."""
         return self.unknown if level is None else self.health[level]
+
+    def severity(self, severity: Severity) -> Style:
+        """The style of a severity."""
+        plain = {Severity.NONE: self.text, Severity.UNKNOWN: self.unknown}
+        return plain.get(severity) or self.health[LEVELS.index(severity.value)]
 
 
 def shade(ramp: Ramp, ratio: float | None) -> Style:

@@ -63,7 +63,7 @@ def spec_of(
         "end_ms": end_ms,
         "since_ms": max(start_ms, first.since_ms),
         "offset_minutes": 0 if offset is None else round(offset.total_seconds() / 60),
-        "tone": TONES[tone].solid,
+        "tone": TONES[tone].line,
         "series": [
             {"label": one.label, "points": [list(point) for point in one.points]} for one in lines
         ],

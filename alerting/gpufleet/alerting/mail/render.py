@@ -20,23 +20,25 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """Colours of a mail: ``solid`` under white text, ``ink`` on white, ``bright`` on black."""
+    """Colours of a mail: ``solid`` under white text, ``ink`` on white, ``bright`` on black,
+    ``line`` in charts, on either."""
 
     solid: str
     ink: str
     bright: str
     wash: str
+    line: str
 
 
 TONES = {
-    "critical": Tone("#d92d20", "#b42318", "#ff8a80", "#fef3f2"),
-    "warning": Tone("#b54708", "#93370d", "#fdb022", "#fffaeb"),
-    "info": Tone("#175cd3", "#175cd3", "#84bcff", "#eff8ff"),
-    "resolved": Tone("#067647", "#067647", "#5fd39b", "#ecfdf3"),
-    "nodata": Tone("#475467", "#475467", "#b6c0cf", "#f2f4f7"),
-    "flapping": Tone("#5925dc", "#5925dc", "#bda6ff", "#f4f3ff"),
-    "digest": Tone("#344054", "#344054", "#b6c0cf", "#f2f4f7"),
-    "muted": Tone("#475467", "#475467", "#b6c0cf", "#f2f4f7"),
+    "critical": Tone("#d92d20", "#b42318", "#ff8a80", "#fef3f2", "#f04438"),
+    "warning": Tone("#b54708", "#93370d", "#fdb022", "#fffaeb", "#dc6803"),
+    "info": Tone("#175cd3", "#175cd3", "#84bcff", "#eff8ff", "#2e90fa"),
+    "resolved": Tone("#067647", "#067647", "#5fd39b", "#ecfdf3", "#12a168"),
+    "nodata": Tone("#475467", "#475467", "#b6c0cf", "#f2f4f7", "#7d8794"),
+    "flapping": Tone("#5925dc", "#5925dc", "#bda6ff", "#f4f3ff", "#8b6cf0"),
+    "digest": Tone("#344054", "#344054", "#b6c0cf", "#f2f4f7", "#7d8794"),
+    "muted": Tone("#475467", "#475467", "#b6c0cf", "#f2f4f7", "#7d8794"),
 }
 
 

@@ -156,10 +156,10 @@ def samples(now_ms: int, zone: tzinfo = UTC, places: Places | None = None) -> di
                 Content(
                     Reason.DIGEST,
                     fired=(full.id, down.id),
-                    muted=(ended.id,),
+                    muted=("77aa03",),
                     lasting=ids[1:4],
                 ),
-                *(full, down, ended, *many[1:4]),
+                *(full, down, replace(ended, id="77aa03"), *many[1:4]),
             )
         ),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -17,6 +18,8 @@ from gpufleet.alerting.wording import duration, quantity
 
 MAX_ROWS = 20
 MAX_DETAILS = 5
+"""Rows with everything that is known, if there are no more; of more rows MANY_DETAILS."""
+MANY_DETAILS = 1
 MAX_LINES = 8
 
 
@@ -48,13 +51,11 @@ class Row:
     duration: str
     since: str
     until: str
-    uuid: str
-    model: str
     note: str
     """``no data``, ``acknowledged by ann``, ``closed by ben: moved``, or ""."""
-    reasons: tuple[str, ...]
-    processes: tuple[str, ...]
     users: str
+    facts: tuple[tuple[str, tuple[str, ...]], ...]
+    """(label, lines) of everything else that is known."""
     link: Link | None
 
 
@@ -77,6 +78,8 @@ class View:
     subject: str
     tag: str
     tone: str
+    model: str
+    """What all of it is about, if that is one GPU model."""
     heading: str
     sentence: str
     numbers: tuple[tuple[str, str], ...]
@@ -140,10 +143,11 @@ def view_of(letter: Letter) -> View:
         subject=subject,
         tag=tag,
         tone=tone,
+        model="" if tone == "digest" else model,
         heading=who[0].upper() + who[1:],
         sentence=sentence[0].upper() + sentence[1:],
-        numbers=_numbers(lead, now_ms, many=len(named) > 1),
-        advice=_advice(named) if lead.open else (),
+        numbers=() if tone == "digest" else _numbers(letter, lead, many=len(named) > 1),
+        advice=_advice(letter, named),
         sections=tuple(
             _section(letter, title, part_tone or tone, told[name], name)
             for name, title, part_tone in _TITLES
@@ -237,25 +241,36 @@ def _sentence(letter: Letter, lead: Incident, named: Sequence[Incident]) -> str:
             return f"{words} for {longest}" if lead.comparison else words
 
 
-def _numbers(lead: Incident, now_ms: int, *, many: bool) -> tuple[tuple[str, str], ...]:
+def _numbers(letter: Letter, lead: Incident, *, many: bool) -> tuple[tuple[str, str], ...]:
     found = []
     if lead.comparison and lead.threshold is not None:
         if lead.open:
-            found.append(("Worst now" if many else "Now", quantity(lead.value, lead.unit)))
+            now = "Worst now" if many else "Now"
+            silent = letter.content.reason is Reason.NO_DATA
+            found.append(("Last value" if silent else now, quantity(lead.value, lead.unit)))
         found.append(("Peak", quantity(lead.peak, lead.unit)))
         found.append(("Threshold", quantity(lead.threshold, lead.unit)))
     if lead.count > 1:
         found.append(("Times", str(lead.count)))
-    found.append(("Lasts" if lead.open else "Lasted", phrases.lasted(lead, now_ms)))
+    found.append(("Lasts" if lead.open else "Lasted", phrases.lasted(lead, letter.now_ms)))
     return tuple(found)
 
 
-def _advice(named: Sequence[Incident]) -> tuple[str, ...]:
+NO_DATA_ADVICE = (
+    "See whether the agent runs there (systemctl status gpufleet-agent) and reaches its GPUs"
+    " (gpufleet agent doctor)."
+)
+
+
+def _advice(letter: Letter, named: Sequence[Incident]) -> tuple[str, ...]:
+    """What to do about what is still open."""
+    if letter.content.reason is Reason.NO_DATA:
+        return (NO_DATA_ADVICE,)
     found: list[str] = []
     for one in sorted(named, key=lambda one: -one.severity.rank):
         for text in (one.advice, one.description):
             text = plain(text, 600)
-            if text and text not in found:
+            if one.open and text and text not in found:
                 found.append(text)
     return tuple(found[:4])
 
@@ -268,31 +283,41 @@ def _preview(named: Sequence[Incident]) -> str:
 def _section(
     letter: Letter, title: str, tone: str, incidents: list[Incident], name: str
 ) -> Section:
+    together: dict[str, int] = {}
+    if name == "no_data":
+        together = Counter(one.node for one in incidents)
     if name in ("no_data", "flapping"):
         incidents = _one_each(incidents, name)
     ordered = sorted(
         incidents, key=lambda one: (-one.severity.rank, -phrases.excess(one), one.since_ms)
     )
-    rows = tuple(_row(letter, one) for one in ordered[:MAX_ROWS])
+    rows = tuple(_row(letter, one, together.get(one.node, 1)) for one in ordered[:MAX_ROWS])
     if letter.content.reason in (Reason.DIGEST, Reason.MUTED) and not tone:
         tone = "digest"
-    details = () if letter.content.reason is Reason.DIGEST else rows[:MAX_DETAILS]
+    details = rows if len(rows) <= MAX_DETAILS else rows[:MANY_DETAILS]
+    if letter.content.reason is Reason.DIGEST or name in ("lasting", "no_data"):
+        details = ()
     return Section(
         title=f"{title} ({len(incidents)})" if len(incidents) > 1 else title,
         tone=tone,
         rows=rows,
         more=_more(ordered[MAX_ROWS:]),
-        details=tuple(one for one in details if one.reasons or one.processes or one.uuid),
+        details=tuple(one for one in details if len(one.facts) > 1),
     )
 
 
 def _one_each(incidents: list[Incident], name: str) -> list[Incident]:
-    """Of a silent node one row, of a flapping alert the newest incident."""
+    """Of a silent node its worst incident, of a flapping alert the newest."""
     kept: dict[tuple[str, ...], Incident] = {}
-    for one in sorted(incidents, key=lambda one: one.since_ms):
+    worst_last = phrases.excess if name == "no_data" else _began
+    for one in sorted(incidents, key=worst_last):
         key = (one.node,) if name == "no_data" else (one.alertname, one.subject_key)
         kept[key] = one
     return list(kept.values())
+
+
+def _began(one: Incident) -> float:
+    return float(one.since_ms)
 
 
 def _more(rest: Sequence[Incident]) -> str:
@@ -307,26 +332,38 @@ def _more(rest: Sequence[Incident]) -> str:
     return f"and {len(rest)} more: {named}{others}"
 
 
-def _row(letter: Letter, one: Incident) -> Row:
+def _row(letter: Letter, one: Incident, count: int = 1) -> Row:
+    """``count``: this row stands for so many GPUs of its node."""
     zone, now_ms = letter.zone, letter.now_ms
     ended = one.resolved_ms or one.closed_ms
     compares = bool(one.comparison) and one.threshold is not None
-    where = [plain(one.node, 60), phrases.device(one)]
+    where = [plain(one.node, 60), f"{count} GPUs" if count > 1 else phrases.device(one)]
+    users = plain(", ".join(one.users), 160)
+    limit = quantity(one.threshold, one.unit) if compares else ""
+    gpu = one.scope is not Scope.NODE
+    facts = (
+        ("Model", (plain(one.gpu_name, 80),)),
+        ("UUID", (plain(one.subject_key, 80) if gpu else "",)),
+        ("Alert", (plain(one.alertname, 80),)),
+        ("Threshold", (limit,)),
+        ("Since", (phrases.clock(one.since_ms, zone),)),
+        ("Until", (phrases.clock(ended, zone) if ended else "",)),
+        ("Health", _lines(one.reasons)),
+        ("Users", (users,)),
+        ("Processes", _lines(one.processes)),
+    )
     return Row(
         where=" · ".join(part for part in where if part),
-        what=plain(one.summary or one.alertname, 160),
+        what=plain((one.summary if count == 1 else "") or one.alertname, 160),
         value=quantity(one.value, one.unit) if compares else "",
         peak=quantity(one.peak, one.unit) if compares else "",
-        limit=quantity(one.threshold, one.unit) if compares else "",
+        limit=limit,
         duration=phrases.lasted(one, now_ms),
         since=phrases.clock(one.since_ms, zone),
         until=phrases.clock(ended, zone) if ended else "",
-        uuid=plain(one.subject_key, 80) if one.scope is not Scope.NODE else "",
-        model=plain(one.gpu_name, 80),
         note=_note(letter, one),
-        reasons=_lines(one.reasons),
-        processes=_lines(one.processes),
-        users=plain(", ".join(one.users), 160),
+        users=users,
+        facts=tuple((label, lines) for label, lines in facts if any(lines)),
         link=links.incident_link(one, letter.places),
     )
 

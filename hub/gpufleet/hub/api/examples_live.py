@@ -107,6 +107,7 @@ NODES: dict[str, Any] = {
     "next_cursor": None,
     "nodes": [_NODE],
 }
+FORGOTTEN: dict[str, Any] = {"name": "dgx-01", "gpus": 8}
 CATALOG: dict[str, Any] = {"metrics": [metric_document(BY_NAME["power_watts"])]}
 INFO: dict[str, Any] = {
     "time": _TIME,

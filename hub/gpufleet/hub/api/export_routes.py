@@ -18,6 +18,7 @@ from gpufleet.hub.api.export_text import Format, export_text
 from gpufleet.hub.api.problem import Problem
 from gpufleet.hub.store.errors import StoreError
 from gpufleet.hub.store.export import Resolution
+from gpufleet.proto.logline import said
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class _Export(StreamingResponse):
             await super().__call__(scope, receive, send)
         except StoreError as error:
             # Not ended as an answer ends: the server cuts the connection, so the client knows.
-            log.warning("export broken off: %s", error)
+            log.warning("export broken off %s", said(reason=error))
         finally:
             self._desk.exports -= 1
 

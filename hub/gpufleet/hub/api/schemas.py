@@ -203,6 +203,7 @@ class NodePage(Document):
 class ForgottenNode(Document):
     """A node that the hub shows no more."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=example(examples_live.FORGOTTEN))
     name: str
     gpus: int
 

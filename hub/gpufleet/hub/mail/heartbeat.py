@@ -7,6 +7,8 @@ import logging
 import urllib.error
 import urllib.request
 
+from gpufleet.proto.logline import said
+
 EVERY_SECONDS = 60.0
 DEADLINE_SECONDS = 10.0
 
@@ -35,7 +37,7 @@ class Heartbeat:
         except (OSError, http.client.HTTPException, ValueError) as error:
             trouble = str(getattr(error, "reason", None) or error) or type(error).__name__
         if trouble and trouble != self.trouble:
-            _log.warning("heartbeat_url cannot be called: %s", trouble)
+            _log.warning("heartbeat_url cannot be called %s", said(reason=trouble))
         elif self.trouble and not trouble:
             _log.info("heartbeat_url answers again")
         self.trouble = trouble

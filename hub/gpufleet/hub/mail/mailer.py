@@ -18,6 +18,7 @@ from gpufleet.hub.mail.outbox import FileTransport, Sender, SmtpTransport, Trans
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.email import OutboxView, outbox_view
 from gpufleet.hub.store.errors import StoreError, StoreLeaseLost
+from gpufleet.proto.logline import said
 
 PAUSE_SECONDS = 1.0
 STORE_PAUSE_SECONDS = 5.0
@@ -102,7 +103,7 @@ class Mailer:
                 return
             except StoreError as error:
                 if str(error) != trouble:
-                    _log.warning("mail waits for the database: %s", error)
+                    _log.warning("mail waits for the database %s", said(reason=error))
                 trouble, pause = str(error), STORE_PAUSE_SECONDS
             except Exception as error:  # it must not end unheard: nobody would be mailed any more
                 if repr(error) != trouble:

@@ -27,6 +27,7 @@ from gpufleet.hub.store.email import (
     release_claims,
     settle,
 )
+from gpufleet.proto.logline import said
 
 FIRST_WAIT_MS = 10_000
 LONGEST_WAIT_MS = 30 * 60_000
@@ -145,7 +146,7 @@ class Sender:
             self._settle(mail, MailState.SENT)
             self._sent = None
             self._well()
-            _log.info("mail sent id=%s reason=%s", mail.id, mail.content.reason.value)
+            _log.info("mail sent %s", said(id=mail.id, reason=mail.content.reason.value))
         return True
 
     def _failed(self, mail: Mail, error: SendFailed) -> None:
@@ -154,18 +155,19 @@ class Sender:
             self._failures += 1
             self._not_before_ms = now_ms + wait_ms(self._failures, self._chance())
             if sentence != self.trouble:
-                _log.error("mail cannot be sent, it is kept and tried again: %s", sentence)
+                _log.error("mail cannot be sent and is tried again %s", said(reason=sentence))
             self.trouble = sentence
             self._settle(mail, MailState.QUEUED, error=sentence)
             return
         self._well()
         since_ms = now_ms if mail.deferred_ms is None else mail.deferred_ms
         if error.blame is Blame.PERMANENT or now_ms - since_ms >= GIVE_UP_MS:
-            _log.error("mail given up id=%s: %s", mail.id, sentence)
+            _log.error("mail given up %s", said(id=mail.id, reason=sentence))
             self._settle(mail, MailState.DEAD, error=sentence)
             return
         next_ms = now_ms + wait_ms(mail.attempts, self._chance())
-        _log.warning("mail put off id=%s attempts=%d: %s", mail.id, mail.attempts, sentence)
+        put_off = said(id=mail.id, attempts=mail.attempts, reason=sentence)
+        _log.warning("mail put off %s", put_off)
         self._settle(mail, MailState.QUEUED, next_ms=next_ms, deferred_ms=since_ms, error=sentence)
 
     def _well(self) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from gpufleet.client.address import Query
+from gpufleet.client.lines import Row
 from gpufleet.client.query import quoted
-from gpufleet.tui.asking import Hub
-from gpufleet.tui.lines import Row
+from gpufleet.client.severity import LEVELS
 
 MOST_CHARACTERS = 1800
 """Of a filter; the hub takes 2000."""
-_LEVELS = ("healthy", "caution", "warning", "critical")
 _SUMS = ("memory_used_bytes", "memory_total_bytes", "power_watts", "power_limit_watts")
+
+
+class Hub(Protocol):
+    """Who answers: ``gpufleet.client.hub.Hub``."""
+
+    def get(self, path: str, query: Query | None = None) -> Any:
+        """The document at a path."""
 
 
 def node_rows(hub: Hub, filter: str, nodes: Sequence[str]) -> dict[str, Row]:
@@ -45,7 +52,7 @@ def group_row(group: Mapping[str, Any]) -> Row:
     """A group of the hub as a row; what the hub does not tell of groups is left out."""
     row: dict[str, Any] = {name: group[name]["sum"] for name in _SUMS}
     used, total = row["memory_used_bytes"], row["memory_total_bytes"]
-    levels = tuple(int(group["by_health"][name]) for name in _LEVELS)
+    levels = tuple(int(group["by_health"][name]) for name in LEVELS)
     return {
         **row,
         "memory_used_ratio": used / total if total and used is not None else None,
