@@ -22,7 +22,7 @@ from support.mail_server import Behaviour, mail_server
 from support.processes import free_port, get, wait_for
 from support.raw_agent import RawAgent, raw_agent
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.own_database, pytest.mark.timeout(400)]
 
 KILLS = int(os.environ.get("GPUFLEET_KILLS", "3"))
 FULL = "alert: Full, expr: memory_used_ratio > 90%, for: 10s, severity: critical"
