@@ -22,6 +22,8 @@ class FleetProcesses:
         self.http_port, self.grpc_port = free_port(), free_port()
         self.hub: subprocess.Popen[bytes] | None = None
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
+        self.config: Path | None = None
+        """Settings of the hub, where the usual ones will not do."""
 
     def start_hub(self) -> None:
         """Start the hub and wait until it is ready."""
@@ -29,6 +31,7 @@ class FleetProcesses:
         self.hub = start(
             *("hub", "serve", "--database", self.database),
             *("--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port)),
+            *(() if self.config is None else ("--config", str(self.config))),
             log=self.home / "hub.log",
         )
         wait_for(lambda: get(self.http_port, "/readyz")[0] == 200, 60, "the hub is ready")

@@ -55,6 +55,8 @@ class HubPair:
         self.seconds = seconds
         self.hubs = [Hub(free_port(), free_port()) for _ in range(2)]
         self.started = 0
+        self.config: Path | None = None
+        """Settings of both hubs, where the usual ones will not do."""
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_hub(self, hub: Hub, url: str = "") -> None:
@@ -64,6 +66,7 @@ class HubPair:
             *("hub", "serve", "--database", url or self.url),
             *("--http-port", str(hub.http_port), "--grpc-port", str(hub.grpc_port)),
             *("--journal", str(self.home / f"hub-{hub.number}.jsonl")),
+            *(() if self.config is None else ("--config", str(self.config))),
             log=self.home / f"hub-{hub.number}.log",
             extra={"GPUFLEET_DATABASE_SECONDS": str(self.seconds)},
         )

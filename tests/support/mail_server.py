@@ -107,8 +107,9 @@ def mail_server(
     *,
     login: bool = False,
     tls_at_once: bool = False,
+    port: int = 0,
 ) -> Iterator[MailServer]:
-    """A server on a free port of the loopback, its loop in a thread of its own."""
+    """A server on the loopback (0: a free port), its loop in a thread of its own."""
     handler = Handler(behaviour)
 
     def authenticate(server: Any, session: Any, envelope: Any, way: str, data: Any) -> AuthResult:
@@ -132,7 +133,7 @@ def mail_server(
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     made = asyncio.run_coroutine_threadsafe(
-        loop.create_server(protocol, "127.0.0.1", 0, ssl=context if tls_at_once else None),
+        loop.create_server(protocol, "127.0.0.1", port, ssl=context if tls_at_once else None),
         loop,
     ).result(10)
     try:
