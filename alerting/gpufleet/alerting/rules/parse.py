@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 
@@ -33,6 +34,9 @@ from gpufleet.alerting.state import Scope
 MAX_CHARACTERS = 2000
 MAX_TOKENS = 300
 MAX_DEPTH = 24
+MAX_XID = 65_535
+MAX_MASK = (1 << 53) - 1
+"""As far as a float tells single flags apart."""
 MAX_WINDOW_MS = 7 * 86_400_000
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 FUNCTIONS = (
@@ -256,13 +260,21 @@ class _Parser:
 
     def _window(self) -> int:
         self._expect(",")
-        token = self._take()
+        return self._bounded(self._take())
+
+    def _bounded(self, token: Token) -> int:
         window = duration_ms(token.text) if token.kind == "duration" else None
         if window is None:
             raise self._wrong("A window is expected, such as 5m", token)
         if not 1000 <= window <= MAX_WINDOW_MS:
             raise ExpressionError("A window is from 1s to 7d.", token.position)
         return window
+
+    def _whole(self, token: Token, most: int) -> int:
+        value = number(token)
+        if value != int(value) or value > most:
+            raise ExpressionError(f"A whole number up to {most} is expected.", token.position)
+        return int(value)
 
     def _bit(self) -> Bit:
         name = self._metric()
@@ -273,7 +285,7 @@ class _Parser:
         while self._accept(","):
             token = self._take()
             if token.kind == "number":
-                mask |= int(number(token))
+                mask |= self._whole(token, MAX_MASK)
             elif token.text in metric.bits:
                 mask |= metric.bits[token.text]
             else:
@@ -288,14 +300,14 @@ class _Parser:
     def _xid(self, token: Token) -> Xid:
         codes: list[int] = []
         while self._next.kind == "number":
-            codes.append(int(number(self._take())))
+            codes.append(self._whole(self._take(), MAX_XID))
             if self._next.kind == "op" and self._next.text == ",":
                 following = self._tokens[self._at + 1]
                 if following.kind == "number":
                     self._take()
         window = self._take() if not codes and self._next.kind == "duration" else None
         if window is not None:
-            return Xid((), duration_ms(window.text) or 0)
+            return Xid((), self._bounded(window))
         if not codes:
             raise self._wrong("xid() wants codes and a window: xid(79, 1h) or xid(1h)")
         return Xid(tuple(codes), self._window())
@@ -332,8 +344,7 @@ def _folded(op: str, left: Number, right: Number) -> Number:
     """Fixed numbers are worked out once."""
     if isinstance(left, Const) and isinstance(right, Const):
         a, b = left.value, right.value
-        if op != "/" or b:
-            return Const(
-                a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b
-            )
+        value = _FOLDS[op](a, b) if op != "/" or b else math.nan
+        if math.isfinite(value):  # else it is absent, as at any evaluation
+            return Const(value)
     return Arithmetic(op, left, right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ class Token:
     position: int
 
 
+MAX_HEX = len("0x") + 16
+"""64 bits."""
 DURATION = re.compile(r"(?:\d+(?:ms|[smhdw]))+")
 _MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _TOKEN = re.compile(
@@ -68,12 +71,17 @@ def tokens(text: str) -> list[Token]:
 
 
 def number(token: Token) -> float:
-    """The value of a number token; ``%`` divides by a hundred, ``Gi`` is 2^30."""
+    """The value of a number token, finite; ``%`` divides by a hundred, ``Gi`` is 2^30."""
     text = token.text
     if text[:2] in ("0x", "0X"):
+        if len(text) > MAX_HEX:
+            raise ExpressionError("This number is too large.", token.position)
         return float(int(text, 16))
     plain = text.rstrip("%kMGTi")
-    return float(plain) * _SCALES.get(text[len(plain) :], 1.0)
+    value = float(plain) * _SCALES.get(text[len(plain) :], 1.0)
+    if not math.isfinite(value):
+        raise ExpressionError("This number is too large.", token.position)
+    return value
 
 
 def duration_ms(text: str) -> int | None:
