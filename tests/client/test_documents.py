@@ -21,6 +21,8 @@ from gpufleet.hub.api import alert_examples, alert_schemas, examples, schemas
 
 MODELS: Mapping[Any, type[BaseModel]] = {
     now.Fleet: schemas.Fleet,
+    now.AlertCounts: schemas.AlertCounts,
+    now.SeverityCounts: schemas.SeverityCounts,
     now.HealthCounts: schemas.HealthCounts,
     now.NodeCounts: schemas.NodeCounts,
     now.GpuCounts: schemas.GpuCounts,

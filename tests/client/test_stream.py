@@ -12,11 +12,12 @@ import pytest
 
 from gpufleet.client.hub import Hub
 from gpufleet.client.query import ListQuery
-from gpufleet.client.stream import Link, Live, Stream
+from gpufleet.client.stream import HEARTBEAT_SECONDS, Link, Live, Stream
 from gpufleet.client.wakeup import Wakeup
 from support.fleet_builder import FleetBuilder
 from support.odd_server import OddServer, closes, http, says
 from support.served_hub import ServedHub
+from support.tcp_proxy import TcpProxy
 
 QUERY = ListQuery(fields=("temperature_celsius",), sort="-temp", interval=0.2)
 LONGEST = 30
@@ -31,10 +32,12 @@ def fleet(version: int, *celsius: float) -> FleetBuilder:
 
 
 @contextmanager
-def streaming(url: str, timeout: float = 10) -> Iterator[tuple[Stream, Wakeup]]:
+def streaming(
+    url: str, timeout: float = 10, heartbeat: float = HEARTBEAT_SECONDS
+) -> Iterator[tuple[Stream, Wakeup]]:
     wakeup = Wakeup()
     hub = Hub(url, timeout=timeout)
-    stream = Stream(hub, wakeup.ring, first_pause=0.02, longest_pause=0.1)
+    stream = Stream(hub, wakeup.ring, first_pause=0.02, longest_pause=0.1, heartbeat=heartbeat)
     try:
         yield stream, wakeup
     finally:
@@ -105,6 +108,22 @@ def test_a_hub_that_goes_leaves_its_last_picture_and_comes_back_by_itself() -> N
         live = until(stream, bell, lambda live: live.link is Link.LIVE)
         assert temperatures(live) == [70]
         assert live.sentence == ""
+
+
+def test_a_hub_that_freezes_is_lost_and_comes_back_through_another_connection() -> None:
+    with (
+        ServedHub(fleet(1, 40).snapshot()) as served,
+        TcpProxy(("127.0.0.1", served.port)) as proxy,
+        streaming(f"http://127.0.0.1:{proxy.port}", heartbeat=0.4) as (stream, bell),
+    ):
+        stream.ask(QUERY)
+        until(stream, bell, lambda live: live.link is Link.LIVE)
+        proxy.freeze()
+        lost = until(stream, bell, lambda live: live.link is Link.LOST)
+        assert "nothing came within" in lost.sentence
+        assert temperatures(lost) == [40]
+        proxy.thaw()
+        until(stream, bell, lambda live: live.link is Link.LIVE)
 
 
 def test_a_filter_that_the_hub_refuses_keeps_the_picture_and_says_why() -> None:

@@ -131,7 +131,7 @@ def test_an_export_under_way_breaks_off_and_is_told_from_a_whole_one(
         with pytest.raises(http.client.IncompleteRead):
             answer.read()
     [said] = [r.getMessage() for r in caplog.records if r.name.startswith("gpufleet")]
-    assert said.startswith("export broken off: The hub cannot read postgresql+psycopg://")
+    assert said.startswith('export broken off reason="The hub cannot read postgresql+psycopg://')
     assert not [r for r in caplog.records if r.exc_info]
     _back(served.cluster, how)
     status, _, body = served.http.get(EXPORT)

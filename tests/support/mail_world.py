@@ -15,7 +15,7 @@ from gpufleet.hub.mail.config import MailConfig
 from gpufleet.hub.mail.notifier import Notifier
 from gpufleet.hub.store.alerts import AlertWrite, write_alerts
 from gpufleet.hub.store.database import Database
-from gpufleet.hub.store.email import Mail, MailState, list_mails
+from gpufleet.hub.store.email import Mail, MailState, find_mail, list_mails
 from gpufleet.hub.store.tables import email_outbox
 from support.mail_incidents import T0, incident, moved
 
@@ -71,6 +71,14 @@ class World:
         """All mails, the oldest first."""
         with self.database.reading() as connection:
             return list_mails(connection, state, 10_000)[::-1]
+
+    def message(self, mail: Mail) -> bytes:
+        """A mail as it will go over the wire."""
+        with self.database.reading() as connection:
+            whole = find_mail(connection, mail.id)
+        assert whole is not None
+        assert whole.message is not None
+        return whole.message
 
     def sent(self) -> None:
         """Every queued mail goes out."""

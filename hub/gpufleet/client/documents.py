@@ -60,6 +60,25 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class SeverityCounts:
+    """Firing alerts by severity."""
+
+    critical: int = 0
+    warning: int = 0
+    info: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCounts:
+    """Alerts by state; ``by_severity`` of those that fire."""
+
+    firing: int = 0
+    pending: int = 0
+    no_data: int = 0
+    by_severity: SeverityCounts = field(default_factory=SeverityCounts)
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Totals of the fleet."""
 
@@ -79,6 +98,8 @@ class Fleet:
     memory_total_bytes: Total
     power_watts: Total
     power_limit_watts: Total
+    alerts: AlertCounts | None
+    """``None``: a hub without alerts."""
 
 
 @dataclass(frozen=True, slots=True)

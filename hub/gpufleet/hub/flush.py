@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpufleet.hub.alerts.feed import TURN_SECONDS
 from gpufleet.hub.core import Core
 from gpufleet.hub.fleet import Binding
 from gpufleet.hub.recorder import Batch, EventBatch, NodeLog, SampleBatch
@@ -31,7 +32,7 @@ PERIOD_SECONDS = 1.0
 MAX_RETRY_SECONDS = 15.0
 OVERDUE_MS = 120_000
 """What waits for so long is written whatever minute the clock says: it may have been set back."""
-LAST_SECONDS = 3.0
+LAST_SECONDS = 20.0
 """At its end the hub evaluates alerts for so long at most; agents keep what is left."""
 MAX_NODES = 64
 """Nodes in one transaction at most, so that none takes long."""
@@ -100,13 +101,24 @@ class Flusher:
     async def flush(self, *, everything: bool = False) -> bool:
         """One round; False when the database did not take it: what was due is due again."""
         async with self._turn:
-            self._core.alerts.catch_up(LAST_SECONDS if everything else 0.0)
+            if everything:
+                await self._evaluate_rest()
+            else:
+                self._core.alerts.catch_up(0.0)
             parts = self._due(everything)
             good = await self._round(parts, self._extra(parts, everything))
             while good and everything and (parts := self._due(everything)):
                 good = await self._round(parts, self._extra(parts, everything))
             self._core.measure_room()
             return good
+
+    async def _evaluate_rest(self) -> None:
+        """Let the rules see what waits, in turns, so that streams and HTTP live on meanwhile."""
+        end = self._core.mono() + LAST_SECONDS * 1000
+        logs = self._core.logs.values()
+        while any(log.evaluated < len(log.pending) for log in logs) and self._core.mono() < end:
+            self._core.alerts.catch_up(TURN_SECONDS)
+            await asyncio.sleep(0)
 
     async def _round(self, parts: list[_Part], extra: _Extra) -> bool:
         """Whole nodes at a time, the hub's own with the first of them."""

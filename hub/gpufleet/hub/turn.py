@@ -34,7 +34,7 @@ PULSE_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 LAST_ACKS_SECONDS = 1.0
 """How long the last acks may take to reach the agents."""
-LAST_FLUSH_SECONDS = 5.0
+LAST_FLUSH_SECONDS = 25.0
 """How long streams stay open for the last acks; from a slower database they come too late."""
 RULES_SECONDS = 2.0
 

@@ -38,7 +38,10 @@ def incident_link(incident: Incident, places: Places) -> Link | None:
     """The incident at the hub."""
     if not places.external_url:
         return None
-    return Link("Incident", f"{places.external_url}/api/v1/incidents/{quote(incident.id, '')}")
+    return Link(
+        "Incident",
+        f"{places.external_url}/api/v1/incidents/{quote(incident.id, '', errors='replace')}",
+    )
 
 
 def of(incident: Incident, places: Places, now_ms: int) -> tuple[Link, ...]:
@@ -64,11 +67,11 @@ def grafana_url(incident: Incident, base: str, now_ms: int) -> str:
         "to": str(end),
     }
     if _PLACEHOLDER.search(base):
-        return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], ""), base)
+        return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], "", errors="replace"), base)
     variables = {"var-node": values["node"], "from": values["from"], "to": values["to"]}
     if incident.gpu_index is not None:
         variables["var-gpu"] = values["uuid"]
-    return f"{base}{'&' if '?' in base else '?'}{urlencode(variables)}"
+    return f"{base}{'&' if '?' in base else '?'}{urlencode(variables, errors='replace')}"
 
 
 def commands(incidents: Sequence[Incident], places: Places) -> tuple[str, ...]:

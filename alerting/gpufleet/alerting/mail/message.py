@@ -80,9 +80,9 @@ def compose(envelope: Envelope, text: str, html: str, chart: bytes | None) -> by
     """multipart/alternative of text and HTML, the picture beside the HTML; CRLF lines."""
     mail = EmailMessage(policy=SMTP)
     name, address = parseaddr(envelope.sender)
-    mail["From"] = Address(plain(name) or "gpufleet", addr_spec=address)
+    mail["From"] = Address(_header(name) or "gpufleet", addr_spec=address)
     mail["To"] = Address(addr_spec=envelope.recipient)
-    mail["Subject"] = plain(envelope.subject, 400)
+    mail["Subject"] = _header(envelope.subject)
     mail["Date"] = datetime.fromtimestamp(envelope.date_ms / 1000, UTC).astimezone(envelope.zone)
     mail["Message-ID"] = envelope.message_id
     if envelope.references:
@@ -117,3 +117,8 @@ def compose(envelope: Envelope, text: str, html: str, chart: bytes | None) -> by
     ):
         part.set_boundary(f"=_{boundary_name}_{number}")
     return mail.as_bytes()
+
+
+def _header(text: str) -> str:
+    """Text for a header: what looks like an encoded word (RFC 2047) would be decoded otherwise."""
+    return plain(text, 400).replace("=?", "= ?")

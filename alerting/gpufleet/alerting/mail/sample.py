@@ -61,14 +61,16 @@ def lines_of(incidents: Sequence[Incident], start_ms: int, end_ms: int) -> list[
     found = []
     for number, one in enumerate(incidents):
         limit, value = one.threshold or 0.0, one.value or 0.0
+        scale = limit / 80.0
         points: list[tuple[int, float | None]] = []
         for at in range(start_ms, end_ms, 5000):
             minutes = (at - one.since_ms) / MINUTE_MS
             over = (value - limit) * (1 - math.exp(-minutes / 2)) if minutes > 0 else minutes * 0.5
             if one.resolved_ms and at > one.resolved_ms:
                 over = -6 * (1 - math.exp(-(at - one.resolved_ms) / MINUTE_MS))
-            over = max(over, -12.0)
-            points.append((at, limit + over + 0.9 * math.sin(at / 19000 + number) - 0.3 * number))
+            over = max(over * scale if over < 0 else over, -12.0 * scale)
+            wave = 0.9 * math.sin(at / 19000 + number)
+            points.append((at, limit + over + scale * (wave - 0.3 * number)))
         found.append(Line(label_of(one), points))
     return found
 

@@ -65,7 +65,8 @@ class Rule:
         """Whether it runs at each sample; else, by the hub's clock, on what only the hub knows."""
         metrics = []
         counted = any(isinstance(part, Count) for part in parts(self.condition))
-        if not counted and Flag(FlagName.POWER_STEP) in parts(self.condition):
+        of_samples = (Flag(FlagName.POWER_STEP), Flag(FlagName.POWER_UNREADABLE))
+        if not counted and any(flag in parts(self.condition) for flag in of_samples):
             return True
         for part in parts(self.condition):
             match part:

@@ -135,6 +135,8 @@ class FlagName(Enum):
     """Nothing of the driver has answered for several polls."""
     POWER_STEP = "power_step"
     """Power jumped without a reason and stayed (alerting.power)."""
+    POWER_UNREADABLE = "power_unreadable"
+    """A GPU that works tells no power, though it has told one before."""
 
 
 @dataclass(frozen=True, slots=True)
