@@ -54,6 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scrape", type=int, default=15, help="GET /metrics each so many seconds (15; 0: never)"
     )
+    parser.add_argument("--rules", type=Path, help="alert rules in force (those that are shipped)")
     parser.add_argument("--stub", action="store_true", help="against a hub that only counts")
     parser.add_argument(
         "--profile", action="store_true", help="run the hub under cProfile (its main thread only)"
@@ -75,6 +76,10 @@ def _hub(args: argparse.Namespace, folder: Path, http: int, grpc: int) -> Child:
         command += ["--database", f"sqlite:///{folder / 'hub.db'}"]
         command += ["--http-port", str(http), "--grpc-port", str(grpc)]
         command += ["--data-dir", str(folder / "hub")]
+        if args.rules is not None:
+            config = folder / "hub.toml"
+            config.write_text(f"rules = {json.dumps(str(args.rules.resolve()))}\n")
+            command += ["--config", str(config)]
     if args.profile:
         command = ["-m", "cProfile", "-o", str(folder / "hub.prof"), *command]
     environ = {k: v for k, v in os.environ.items() if not k.startswith("GPUFLEET_")}
