@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,20 @@ from support.postgres_cluster import Cluster, binaries
 DATABASE = "gpufleet"
 
 
+@cache
+def _with_database() -> Cluster:
+    """Once a process: each conftest has a session's fixture of its own."""
+    made = shared_cluster()
+    made.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE}")
+    return made
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Cluster:
     """One server for all tests, with a migrated database."""
     if binaries() is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    made = shared_cluster()
-    made.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE}")
-    return made
+    return _with_database()
 
 
 @pytest.fixture

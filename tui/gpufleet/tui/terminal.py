@@ -99,6 +99,7 @@ class Terminal:
         self._poll = select.poll()
         for descriptor in (0, self._wake_read):
             self._poll.register(descriptor, select.POLLIN)
+        curses.use_env(False)  # an inherited COLUMNS or LINES is of another terminal
         self._window = curses.initscr()
         try:
             self._begin(self._window)
