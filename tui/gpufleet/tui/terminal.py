@@ -99,7 +99,8 @@ class Terminal:
         self._poll = select.poll()
         for descriptor in (0, self._wake_read):
             self._poll.register(descriptor, select.POLLIN)
-        curses.use_env(False)  # an inherited COLUMNS or LINES is of another terminal
+        for inherited in ("COLUMNS", "LINES"):  # of another terminal: curses would believe them
+            os.environ.pop(inherited, None)
         self._window = curses.initscr()
         try:
             self._begin(self._window)
