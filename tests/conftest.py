@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,9 @@ settings.register_profile(
     "gpufleet", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )  # a busy machine is no defect of the code
 settings.load_profile("gpufleet")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A shell's background job begins with SIGINT ignored, and would hand that on to what is tested."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
