@@ -363,6 +363,32 @@ def test_agent_and_snapshot_tell_the_same_jobs(tmp_path: Path) -> None:
     assert told == ["4711", None, None, None]
 
 
+def test_agent_and_snapshot_tell_the_job_that_a_gpu_was_given_to_without_any_process(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "gpustat"
+    collector = ScriptedCollector("GPU-a", "GPU-b")
+    files, clock = prolog_files("nvml", folder), SystemClock()
+    sampler = Sampler(collector, clock, random.Random(1), prolog=files)
+    until(sampler.session.advance, "the collector is open")
+
+    def told(tick_ms: int) -> list[object]:
+        sampler.list_processes(60_000)
+        readings = sampler.collect(tick_ms, 1_000, 30_000).readings
+        return [(readings[key].detail or {}).get("allocation", "-") for key in ("GPU-a", "GPU-b")]
+
+    sampler.collect(1_000, 1_000, 30_000)
+    assert told(2_000) == ["-", "-"]
+    folder.mkdir()
+    (folder / "GPU-a").write_text("4711 0")
+    assert told(3_000) == [{"job": "4711", "user": "root"}, None]
+    snapshot = take(collector, "n1", clock, files)
+    assert snapshot["gpus"][0]["detail"]["allocation"] == {"job": "4711", "user": "root"}
+    (folder / "GPU-a").unlink()
+    assert told(4_000) == [None, None]
+    sampler.close()
+
+
 def test_no_job_of_this_machine_runs_on_a_simulated_gpu(tmp_path: Path) -> None:
     assert prolog_files("sim", tmp_path) is None
 

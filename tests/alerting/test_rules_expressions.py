@@ -48,9 +48,70 @@ def test_any_words_are_an_expression_that_evaluates_or_a_told_mistake(
     world.prepare(condition)
     values = np.ones((len(SCHEMA.metrics), 2))
     look = Round(world, np.arange(2), np.full(2, 1000), values)
-    look.remember()
+    for sampled in (True, False):
+        look.remember(sampled=sampled)
     true, false = look.condition(condition)
     assert not (true & false).any()
+
+
+_METRICS = st.sampled_from(["temperature_celsius", "power_watts", "health", "process_count"])
+_WINDOWS = st.builds(
+    "{}({}, 5m)".format,
+    st.sampled_from(["avg", "min", "max", "stddev", "delta"]),
+    st.sampled_from(["temperature_celsius", "energy_joules_total", "health"]),
+)
+_NUMBERS = st.recursive(
+    _METRICS | _WINDOWS | st.integers(-200, 200).map(str),
+    lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from("+-*/"), inner),
+    max_leaves=5,
+)
+_COMPARISONS = st.builds(
+    "{} {} {}".format,
+    _METRICS | _WINDOWS,
+    st.sampled_from(["<", "<=", ">", ">=", "==", "!="]),
+    _NUMBERS,
+)
+_FLAGS = st.sampled_from(
+    [
+        *("bit(throttle_reasons, hw_slowdown)", "xid(79, 48, 1h)", "xid(1h)", "missing()"),
+        *("power_step()", "power_unreadable()", "telemetry_frozen()", "nvlink_down()"),
+    ]
+)
+_CONDITIONS = st.recursive(
+    _COMPARISONS | _FLAGS,
+    lambda inner: (
+        st.builds("({} {} {})".format, inner, st.sampled_from(["and", "or"]), inner)
+        | st.builds("not {}".format, inner)
+        | st.builds("was({})".format, inner)
+        | st.builds("share({}, 10m) > 0.5".format, inner)
+    ),
+    max_leaves=6,
+)
+
+
+@given(_CONDITIONS, st.lists(st.floats(-1e3, 1e3) | st.just(float("nan")), min_size=4, max_size=4))
+def test_any_expression_of_the_language_evaluates_by_either_clock(
+    text: str, readings: list[float]
+) -> None:
+    condition = parse(text, SCHEMA, Scope.GPU)
+    world = World(SCHEMA, 2)
+    world.prepare(condition)
+    values = np.resize(readings, (len(SCHEMA.metrics), 2))
+    for second in range(3):
+        look = Round(world, np.arange(2), np.full(2, 1000 * second), values)
+        for sampled in (True, False):
+            look.remember(sampled=sampled)
+        true, false = look.condition(condition)
+        assert not (true & false).any()
+        assert true.shape == false.shape == (2,)
+        if true.any():  # what is skipped as certainly false is false
+            fresh = Round(world, np.arange(2), np.full(2, 1000 * second), values)
+            assert fresh.holds_somewhere(condition)
+        for sampled in (True, False):
+            look.latch(sampled=sampled)
+    world.keep_only([])
+    assert not world.bins
+    assert not world.was
 
 
 @pytest.mark.parametrize(
@@ -63,6 +124,8 @@ def test_any_words_are_an_expression_that_evaluates_or_a_told_mistake(
         ("bit(throttle_reasons, 1.5)", "A whole number up to"),
         ("xid(1e10, 1h)", "A whole number up to 65535"),
         ("xid(0s)", "A window is from 1s to 7d"),
+        ("xid(79 80, 1h)", "',' is expected, not '80'"),
+        ("xid(79)", "',' is expected, not '\\)'"),
         ("xid(99999999999w)", "A window is from 1s to 7d"),
     ],
 )

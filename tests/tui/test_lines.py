@@ -78,7 +78,8 @@ def test_a_group_sums_up_its_members_and_knows_nothing_where_they_know_nothing()
     ("of", "by", "names"),
     [
         ({"users": ["a", "b"]}, "user", ("a", "b")),
-        ({"users": [], "process_count": 0}, "user", ("(free)",)),
+        ({"users": [], "jobs": [], "process_count": 0}, "user", ("(free)",)),
+        ({"users": [], "jobs": ["4711"], "process_count": 0}, "user", ("(not known)",)),
         ({"users": [], "process_count": 2}, "user", ("(not known)",)),
         ({"users": [], "process_count": 0, "stale": True}, "user", ("(not known)",)),
         ({"labels": {"rack": "r7"}}, "label.rack", ("r7",)),

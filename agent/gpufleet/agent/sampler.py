@@ -20,7 +20,7 @@ from gpufleet.agent.model import (
     Reading,
     Subject,
 )
-from gpufleet.agent.processes.attribution import PrologFiles
+from gpufleet.agent.processes.attribution import Allocation, PrologFiles, with_allocations
 from gpufleet.agent.records import Event
 from gpufleet.agent.session import Session
 
@@ -80,6 +80,7 @@ class Sampler:
         """The newest reading of each subject that could be read at the last tick."""
         self.listed: Mapping[str, tuple[Process, ...]] = {}
         """Processes by subject key, as last listed."""
+        self._allocations: Mapping[str, Allocation | None] = {}
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
@@ -110,6 +111,7 @@ class Sampler:
             }
             events += self._note_faults(outcomes)
         events += self._note_trouble()
+        readings = with_allocations(readings, self._allocations)
         self.latest = readings
         return Collection(tick_ms, readings, tuple(events), self._clock.monotonic() - started)
 
@@ -123,6 +125,8 @@ class Sampler:
             deadline_seconds(interval_ms),
         )
         self.listed = {key: value for key, value in outcomes.items() if isinstance(value, tuple)}
+        if self._prolog is not None:
+            self._allocations = self._prolog.allocations(self.subjects)
         return tuple(process for listed in self.listed.values() for process in listed)
 
     def _list(self, subject: Subject) -> tuple[Process, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpufleet.agent.clock import Clock
 from gpufleet.agent.model import Collector, CollectorUnavailable, Json, Process, Reading, Subject
-from gpufleet.agent.processes.attribution import PrologFiles
+from gpufleet.agent.processes.attribution import PrologFiles, with_allocations
 from gpufleet.agent.session import Errand
 from gpufleet.alerting.health import Health, assess
 from gpufleet.alerting.health_extras import extras_of
@@ -57,6 +57,7 @@ def _take(
         listed = {s.key: collector.processes(s) for s in subjects if s.kind == "gpu"}
         if prolog is not None:
             listed = {s.key: prolog.complete(s, listed[s.key]) for s in subjects if s.key in listed}
+            readings = with_allocations(readings, prolog.allocations(subjects))
         return document(node, clock.wall_ms(), collector.method, facts, subjects, readings, listed)
     finally:
         collector.close()

@@ -92,6 +92,12 @@ def link_rows(facts: Facts, values: Values, history: HealthHistory | None) -> It
         yield 1, f"{values['nvlink_errors_total']:.0f} NVLink errors since the driver was loaded"
 
 
+def links_down(history: HealthHistory, extras: Extras) -> list[int]:
+    """NVLinks that were up and are down."""
+    up = extras.nvlinks_up or {}
+    return [link for link in sorted(history.links_up) if up.get(link) is False]
+
+
 def extra_rows(extras: Extras, values: Values, history: HealthHistory | None) -> Iterator[Finding]:
     """Findings that no metric carries."""
     if extras.inforom_valid is False:
@@ -99,8 +105,8 @@ def extra_rows(extras: Extras, values: Values, history: HealthHistory | None) ->
     temperature = values.get("temperature_celsius", 0)
     if extras.fan_error and temperature > limits.FAN_NEEDED_ABOVE_CELSIUS:
         yield 2, f"A fan reports an error at a GPU temperature of {temperature:g} °C"
-    if history is not None and extras.nvlinks_up is not None:
-        down = [n for n in sorted(history.links_up) if extras.nvlinks_up.get(n) is False]
+    if history is not None:
+        down = links_down(history, extras)
         if down:
             yield 3, f"NVLink {', '.join(map(str, down))} was up and is down"
     if history is None:

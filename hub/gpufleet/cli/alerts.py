@@ -127,7 +127,8 @@ def _rules(args: argparse.Namespace) -> int:
 
 def _test(args: argparse.Namespace) -> int:
     from gpufleet.alerting.rules.rule import RuleSet
-    from gpufleet.alerting.rules.unit_tests import TestFileError, rule_files, run_tests
+    from gpufleet.alerting.rules.unit_tests import rule_files, run_tests
+    from gpufleet.alerting.rules.unit_world import TestFileError
     from gpufleet.hub.alert_names import alert_schema
 
     failed = 0

@@ -77,12 +77,14 @@ def place_text(line: Line) -> str:
 
 
 def users_text(row: Row) -> str:
-    """Who is on a GPU, ``free`` where nobody is, and how many processes where nobody told whose."""
+    """Who is on a GPU or was given it, ``free`` where nobody; where nobody told whose, how many."""
     if users := row.get("users"):
         return ", ".join(map(str, users))
     many = row.get("process_count")
     if many:
         return "1 process" if many == 1 else f"{int(many):,} processes"
+    if jobs := row.get("jobs"):
+        return f"job {jobs[0]}"
     return "free" if many == 0 and not row.get("stale") else units.NOTHING
 
 

@@ -123,7 +123,11 @@ def names_of(row: Row, by: str) -> tuple[str, ...]:
     if by == "user":
         if users := row.get("users"):
             return tuple(map(str, users))
-        return (FREE if row.get("process_count") == 0 and not row.get("stale") else NOT_KNOWN,)
+        return (
+            FREE
+            if row.get("process_count") == 0 and not row.get("stale") and not row.get("jobs")
+            else NOT_KNOWN,
+        )
     label = by.removeprefix("label.")
     value = (row.get("labels") or {}).get(label, row.get(by))
     return (str(value) if value is not None else f"(no {label})",)

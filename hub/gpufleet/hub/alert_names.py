@@ -9,6 +9,7 @@ from gpufleet.alerting.state import Scope
 from gpufleet.proto.catalog import THROTTLE_REASONS, Kind, Source, metrics
 
 PROCESS_COUNT = "process_count"
+JOB_COUNT = "job_count"
 _FACTS = {
     "shutdown_temperature_celsius": "celsius",
     "slowdown_temperature_celsius": "celsius",
@@ -31,8 +32,10 @@ _FACTS = {
     "nvlink_count": "",
     "gpu_count": "",
     PROCESS_COUNT: "",
+    JOB_COUNT: "",
 }
-"""docs/facts.md; process_count is how many processes the node's newest list has on a GPU."""
+"""docs/facts.md; process_count is how many processes the node's newest list has on a GPU, job_count
+how many jobs run there or were given it."""
 _REPLACED = frozenset({"memory_used_ratio"})
 """Derived by the hub from one sample: as good as sampled."""
 

@@ -76,8 +76,10 @@ class Core:
         alerts: Stored | None = None,
     ) -> None:
         self.fleet = Fleet()
-        self.alerts = Alerting(self.fleet, rules or RuleSet(()), self.now, self.mono, alerts)
         self.health = FleetHealth()
+        self.alerts = Alerting(
+            self.fleet, self.health, rules or RuleSet(()), self.now, self.mono, alerts
+        )
         self.memory = HealthMemory(self.health, histories or {})
         self.xids = XidCounts()
         self.judge = Judge(self.fleet, self.health, self.memory, self.event)

@@ -36,6 +36,7 @@ from gpufleet.alerting.health import (
     observe,
     resumed,
 )
+from gpufleet.alerting.health_rows import links_down
 from gpufleet.hub.health_prefilter import Flags, Floats, Prefilter
 from gpufleet.proto.catalog import BY_NAME, Source, metrics
 from gpufleet.proto.logline import said
@@ -76,6 +77,8 @@ class FleetHealth:
         self._unjudged: set[int] = set()
         """Whose judging failed, so that it is said once."""
         self._judged_ms: dict[int, int] = {}
+        self._links_down: dict[int, bool] = {}
+        """Of GPUs whose NVLinks are known: whether one that was up is down."""
         self._prefilter = Prefilter()
         self._levels = np.empty(0)
         self._known = np.empty(0, np.bool_)
@@ -106,11 +109,18 @@ class FleetHealth:
             self._extras[slot] = extras
         self._touched.add(slot)
 
+    def links_down(self, capacity: int) -> NDArray[np.float64]:
+        """(capacity,): 1 where an NVLink that was up is down, 0 where none is, NaN: not known."""
+        found = np.full(capacity, np.nan)
+        found[list(self._links_down)] = list(self._links_down.values())
+        return found
+
     def remove(self, slot: int) -> None:
         """The GPU in ``slot`` is no longer known."""
         for kept in (self._gpus, self._extras, self._histories, self._sick, self._samples):
             kept.pop(slot, None)
         self._judged_ms.pop(slot, None)
+        self._links_down.pop(slot, None)
         self._faults.pop(slot, None)
         self._unjudged.discard(slot)
         self._touched.discard(slot)
@@ -257,6 +267,10 @@ class FleetHealth:
                 max_gap_ms=max(3 * gpu.interval_ms, limits.MAX_GAP_MS),
                 extras=extras,
             )
+        if extras.nvlinks_up is None:
+            self._links_down.pop(slot, None)
+        else:
+            self._links_down[slot] = bool(links_down(history, extras))
         if self._read[slot] and not history.ever_read:
             history = replace(history, ever_read=True)
         history = expired(history, now_ms)

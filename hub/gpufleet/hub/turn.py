@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TextIO
 
+from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.hub import ingest, xids
 from gpufleet.hub.alerts.alerting import Stored
 from gpufleet.hub.alerts.desk import AlertDesk
@@ -39,6 +40,9 @@ LAST_FLUSH_SECONDS = 25.0
 RULES_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
+
+NOBODY = 0
+"""The subject and the node of an event that is about the hub itself."""
 
 Watch = Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
 """Makes a task whose failure ends the hub."""
@@ -138,10 +142,17 @@ class Turn:
 
     def _look_at_rules(self) -> None:
         """Put an edited rules file in force, or say what is wrong with it."""
-        assert self._core is not None
-        rules = self._rules.look(self._core.now())
-        if rules is not None:
-            self._core.alerts.replace_rules(rules)
+        core = self._core
+        assert core is not None
+        found = self._rules.look(core.now())
+        if isinstance(found, RuleSet):
+            core.alerts.replace_rules(found)
+            text = f"{len(found.rules)} rules of {found.source} are in force."
+            core.event(NOBODY, NOBODY, "rules_loaded", "info", text)
+        elif found is not None:
+            text = f"The rules file {self._rules.path} has mistakes, the old rules stay: {found[0]}"
+            data = {"problems": len(found), "line": found[0].line, "field": found[0].field}
+            core.event(NOBODY, NOBODY, "rules_refused", "warning", text, data)
 
     async def end(self, *, flush: bool) -> bool:
         """Close both doors and wait for what is under way; False: not all could be written.

@@ -74,6 +74,23 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
+class Allocation:
+    """The job that a GPU was given to, and whose it is, as far as that is known."""
+
+    job: str
+    user: str | None
+
+
+def allocation_of(detail: Mapping[str, Any] | None) -> Allocation | None:
+    """What a subject's detail document says of it (docs/processes.md)."""
+    told = None if detail is None else detail.get("allocation")
+    if not isinstance(told, Mapping) or not isinstance(job := told.get("job"), str):
+        return None
+    user = told.get("user")
+    return Allocation(job[:256], user[:256] if isinstance(user, str) and user else None)
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessView:
     """One process on one GPU as its node last said."""
 

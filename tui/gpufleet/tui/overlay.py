@@ -18,7 +18,7 @@ FILTERS = (
     ("util<5 & power>300", "idle, yet drawing power"),
     ("node~=dgx", "nodes with dgx in their name"),
     ("user=alice or job=4711", "of a user, or of a job"),
-    ("process_count=0 & not stale", "free GPUs"),
+    ("process_count=0 & missing(job) & not stale", "free GPUs"),
     ("health>=warning", "not well"),
     ("label.rack=r1", "of nodes with this label"),
     ("missing(temp)", "without a temperature"),

@@ -9,11 +9,11 @@ a file that Slurm's prolog leaves for each GPU may: ``<folder>/<GPU's index or U
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpufleet.agent.model import Process, Subject
+from gpufleet.agent.model import Json, Process, Reading, Subject
 from gpufleet.agent.processes.users import Users
 
 PROLOG_FOLDER = Path("/run/gpustat")
@@ -41,6 +41,27 @@ class Place:
 
 
 NOWHERE = Place()
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """The job that a GPU is given to, and whose it is, as far as that is known."""
+
+    job: str
+    user: str | None = None
+
+
+def with_allocations(
+    readings: Mapping[str, Reading], allocations: Mapping[str, Allocation | None]
+) -> dict[str, Reading]:
+    """Readings whose detail document tells the job that the GPU was given to; null: to none."""
+    found = dict(readings)
+    for key in allocations.keys() & readings.keys():
+        given = allocations[key]
+        told: Json = None if given is None else {"job": given.job, "user": given.user}
+        detail = {**(readings[key].detail or {}), "allocation": told}
+        found[key] = replace(readings[key], detail=detail)
+    return found
 
 
 def parse_cgroup(text: str) -> Place:
@@ -83,13 +104,14 @@ class PrologFiles:
     def __init__(self, folder: Path = PROLOG_FOLDER, users: Users | None = None) -> None:
         self._folder = folder
         self._users = users or Users()
+        self._told = False
 
     def complete(self, subject: Subject, processes: Sequence[Process]) -> Sequence[Process]:
         """Processes of one GPU, and of its MIG devices, with the job of it where they have none.
 
         Only those of the job's own user: other users' and the system's processes are not its work.
         """
-        jobs: dict[str, tuple[str, str | None] | None] = {}
+        jobs: dict[str, Allocation | None] = {}
         completed = []
         for process in processes:
             key = process.subject_key
@@ -98,12 +120,23 @@ class PrologFiles:
                     own = str(subject.index) if key == subject.key else ""
                     jobs[key] = self._read(key) or self._read(own)
                 found = jobs[key]
-                if found is not None and found[1] in (None, process.user):
-                    process = replace(process, job=found[0])
+                if found is not None and found.user in (None, process.user):
+                    process = replace(process, job=found.job)
             completed.append(process)
         return completed
 
-    def _read(self, name: str) -> tuple[str, str | None] | None:
+    def allocations(self, subjects: Sequence[Subject]) -> Mapping[str, Allocation | None]:
+        """By the GPU's key the job that it was given to, whether or not it runs anything there.
+
+        Empty until the folder is there: then nothing is known of any GPU.
+        """
+        self._told = self._told or self._folder.is_dir()
+        if not self._told:
+            return {}
+        gpus = [subject for subject in subjects if subject.kind == "gpu"]
+        return {gpu.key: self._read(gpu.key) or self._read(str(gpu.index)) for gpu in gpus}
+
+    def _read(self, name: str) -> Allocation | None:
         if "/" in name or name in ("", ".", ".."):
             return None
         try:
@@ -114,7 +147,7 @@ class PrologFiles:
         if match is None:
             return None
         job, uid = match.groups()
-        return job, None if uid is None else self._users.name(int(uid))
+        return Allocation(job, None if uid is None else self._users.name(int(uid)))
 
 
 def prolog_files(method: str, folder: Path) -> PrologFiles | None:

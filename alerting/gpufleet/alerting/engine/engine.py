@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpufleet.alerting.engine.frozen_watch import FrozenWatch
 from gpufleet.alerting.engine.machine import GAP_INTERVALS, MAX_GAP_MS, Alert, Timing
 from gpufleet.alerting.engine.machines import (
     CODES,
@@ -112,6 +113,7 @@ class Engine:
         self.schema = schema
         self.world = World(schema, capacity)
         self.power = PowerWatch(self.world, schema)
+        self.frozen = FrozenWatch(self.world, schema)
         self.subjects: dict[int, Subject] = {}
         self._slots: dict[tuple[Scope, str], int] = {}
         self._running: dict[str, _Running] = {}
@@ -150,6 +152,7 @@ class Engine:
             dropped += self._standings(former)
         self.rules = rules
         self.power.follow(rules)
+        self.frozen.follow(rules)
         return [standing for standing in dropped if standing.alert.state is not State.OK]
 
     def _new(self, rule: Rule) -> _Running:
@@ -223,6 +226,7 @@ class Engine:
             running.changed.discard(slot)
         self.world.forget(slot)
         self.power.forget(slot)
+        self.frozen.forget(slot)
         self.world.node_slot[slot] = -1
         return [standing for standing in left if standing.alert.state is not State.OK]
 
@@ -260,15 +264,15 @@ class Engine:
         if not len(slots):
             return []
         look = Round(self.world, slots, times_ms, values)
+        look.remember(sampled=by_samples)
         if by_samples:
-            look.remember()
             self.power.feed(slots, times_ms, values)
+            self.frozen.feed(slots, times_ms, values)
         found: list[Transition] = []
         for running in self._running.values():
             if running.by_samples is by_samples:
                 found += self._step_rule(running, look, epochs)
-        if by_samples:
-            look.latch()
+        look.latch(sampled=by_samples)
         return found
 
     def _step_rule(self, running: _Running, look: Round, epochs: Ints) -> list[Transition]:
@@ -376,8 +380,8 @@ class Engine:
     def refill(self, slots: Ints, ticks: Ints, values: Floats) -> None:
         """Fill windows and latches from a stored sample of each slot; no rule is evaluated."""
         look = Round(self.world, slots, ticks, values)
-        look.remember()
-        look.latch()
+        look.remember(sampled=True)
+        look.latch(sampled=True)
         self.power.feed(slots, ticks, values, judged=True)
 
     def longest_window_ms(self) -> int:

@@ -13,7 +13,7 @@ from gpufleet.alerting.power.steps import HISTORY_MS, PowerSteps
 from gpufleet.alerting.rules.evaluate import World
 from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.alerting.rules.schema import Schema
-from gpufleet.alerting.rules.tree import Flag, FlagName, parts
+from gpufleet.alerting.rules.tree import FlagName
 
 METRICS = ("power_watts", "power_limit_watts", "utilization_ratio")
 
@@ -34,10 +34,8 @@ class PowerWatch:
 
     def follow(self, rules: RuleSet) -> None:
         """Rules are in force: see whether one asks for these flags."""
-        flags = {Flag(FlagName.POWER_STEP), Flag(FlagName.POWER_UNREADABLE)}
-        self.wanted = self._known and any(
-            part in flags for rule in rules.rules if rule.enabled for part in parts(rule.condition)
-        )
+        flags = {FlagName.POWER_STEP, FlagName.POWER_UNREADABLE}
+        self.wanted = self._known and bool(flags & rules.flags())
 
     @property
     def history_ms(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpufleet.alerting.rules.clock import by_samples
 from gpufleet.alerting.rules.schema import Schema
 from gpufleet.alerting.rules.tree import (
     And,
@@ -54,6 +55,18 @@ _COMPARE: Mapping[str, Callable[[Floats, Floats], Flags]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one set of bins holds: a metric or a condition over a window, for every reduction."""
+
+    of: Value | Condition
+    window_ms: int
+    growth: bool
+    """Of a counter what it grew by."""
+    sampled: bool
+    """Fed by samples, else once a second by the hub."""
+
+
 @dataclass(slots=True)
 class World:
     """What the evaluator remembers between rounds, and what the hub knows, for every slot."""
@@ -62,11 +75,13 @@ class World:
     capacity: int
     facts: dict[str, Floats] = field(default_factory=dict)
     interval_ms: Ints = field(init=False)
+    second_ms: Ints = field(init=False)
+    """The hub's own interval."""
     node_slot: Ints = field(init=False)
     """The slot of the node of each GPU; -1: none."""
     flags: dict[FlagName, Floats] = field(init=False)
     """1, 0, or NaN where the hub does not know."""
-    bins: dict[Window | Share, Bins] = field(default_factory=dict)
+    bins: dict[Kept, Bins] = field(default_factory=dict)
     was: dict[Was, Flags] = field(default_factory=dict)
     xids: dict[int, dict[int, int]] = field(default_factory=dict)
     """Slot → Xid → when it came last (ms)."""
@@ -74,25 +89,25 @@ class World:
     def __post_init__(self) -> None:
         self.facts = {name: np.full(self.capacity, np.nan) for name in self.schema.facts}
         self.interval_ms = np.full(self.capacity, 1000, np.int64)
+        self.second_ms = np.full(self.capacity, 1000, np.int64)
         self.node_slot = np.full(self.capacity, -1, np.int64)
         self.flags = {name: np.full(self.capacity, np.nan) for name in FlagName}
 
     def prepare(self, condition: Condition) -> None:
         """Keep what this expression has to remember."""
         for part in parts(condition):
-            if isinstance(part, Window) and part not in self.bins:
-                counter = self.schema.metrics[part.metric].counter
-                delta = part.reduction is Reduction.DELTA
-                self.bins[part] = Bins(part.window_ms, self.capacity, counter=counter and delta)
-            elif isinstance(part, Share) and part not in self.bins:
-                self.bins[part] = Bins(part.window_ms, self.capacity)
+            if isinstance(part, Window | Share):
+                kept = kept_of(part, self.schema)
+                if kept not in self.bins:
+                    self.bins[kept] = Bins(kept.window_ms, self.capacity, counter=kept.growth)
             elif isinstance(part, Was) and part not in self.was:
                 self.was[part] = np.zeros(self.capacity, np.bool_)
 
     def keep_only(self, conditions: list[Condition]) -> None:
         """Forget what no expression asks for any more."""
         wanted = {part for condition in conditions for part in parts(condition)}
-        self.bins = {part: bins for part, bins in self.bins.items() if part in wanted}
+        kept = {kept_of(part, self.schema) for part in wanted if isinstance(part, Window | Share)}
+        self.bins = {key: bins for key, bins in self.bins.items() if key in kept}
         self.was = {part: held for part, held in self.was.items() if part in wanted}
 
     def grow(self, capacity: int) -> None:
@@ -104,6 +119,7 @@ class World:
         self.facts = {n: np.append(column, nothing) for n, column in self.facts.items()}
         self.flags = {n: np.append(column, nothing) for n, column in self.flags.items()}
         self.interval_ms = np.append(self.interval_ms, np.full(more, 1000, np.int64))
+        self.second_ms = np.full(capacity, 1000, np.int64)
         self.node_slot = np.append(self.node_slot, np.full(more, -1, np.int64))
         self.was = {
             part: np.append(held, np.zeros(more, np.bool_)) for part, held in self.was.items()
@@ -123,6 +139,16 @@ class World:
         self.xids.pop(slot, None)
 
 
+def kept_of(part: Window | Share, schema: Schema) -> Kept:
+    """The bins that a window is read from; several reductions of one metric share them."""
+    if isinstance(part, Share):
+        sampled = by_samples(part.condition, schema)
+        return Kept(part.condition, part.window_ms, growth=False, sampled=sampled)
+    metric = schema.metrics[part.metric]
+    growth = metric.counter and part.reduction is Reduction.DELTA
+    return Kept(Value(part.metric), part.window_ms, growth=growth, sampled=not metric.hub)
+
+
 class Round:
     """One sample of each of some slots; evaluates numbers and conditions of these.
 
@@ -138,22 +164,26 @@ class Round:
         self._numbers: dict[Number, Floats] = {}
         self._conditions: dict[Condition, Masks] = {}
 
-    def remember(self) -> None:
-        """Take this round's samples into the windows; before anything is evaluated."""
-        for part, bins in self.world.bins.items():
-            if isinstance(part, Window):
-                bins.feed(self.slots, self.times_ms, self.number(Value(part.metric)))
-        for part, bins in self.world.bins.items():
-            if isinstance(part, Share):
-                true, false = self.condition(part.condition)
+    def remember(self, *, sampled: bool) -> None:
+        """Take this round into the windows of its clock; before anything is evaluated.
+
+        Conditions come after the metrics, whose windows they may name.
+        """
+        for kept, bins in self.world.bins.items():
+            if kept.sampled is sampled and isinstance(kept.of, Value):
+                bins.feed(self.slots, self.times_ms, self.number(kept.of))
+        for kept, bins in self.world.bins.items():
+            if kept.sampled is sampled and not isinstance(kept.of, Value):
+                true, false = self.condition(kept.of)
                 held = np.where(true, 1.0, np.where(false, 0.0, np.nan))
                 bins.feed(self.slots, self.times_ms, held)
 
-    def latch(self) -> None:
+    def latch(self, *, sampled: bool) -> None:
         """Remember for ``was`` what held in this round; after everything was evaluated."""
         for part, held in self.world.was.items():
-            true, _ = self.condition(part.condition)
-            held[self.slots] |= true
+            if by_samples(part.condition, self.world.schema) is sampled:
+                true, _ = self.condition(part.condition)
+                held[self.slots] |= true
 
     def part_of(self, places: NDArray[np.intp]) -> Round:
         """The same of some of its slots, by their places in ``slots``."""
@@ -179,11 +209,15 @@ class Round:
             case Arithmetic(op, left, right):
                 return self._arithmetic(op, self.number(left), self.number(right))
             case Window(reduction, _, _):
-                return world.bins[node].read(slots, reduction, world.interval_ms)
+                return self._window(kept_of(node, world.schema), reduction)
             case Share(_, _):
-                return world.bins[node].read(slots, Reduction.AVG, world.interval_ms)
+                return self._window(kept_of(node, world.schema), Reduction.AVG)
             case Count(condition):
                 return self._count(condition)
+
+    def _window(self, kept: Kept, reduction: Reduction) -> Floats:
+        interval = self.world.interval_ms if kept.sampled else self.world.second_ms
+        return self.world.bins[kept].read(self.slots, reduction, interval)
 
     @staticmethod
     def _arithmetic(op: str, left: Floats, right: Floats) -> Floats:
@@ -202,14 +236,17 @@ class Round:
         return result
 
     def _count(self, condition: Condition) -> Floats:
-        """How many GPUs of each node satisfy it: of the values as they are now."""
+        """How many GPUs of each node satisfy it, of the values as they are now.
+
+        Absent where it is known of no GPU of the node.
+        """
         node_of = self.world.node_slot
         gpus = np.flatnonzero(node_of >= 0)
         times = np.full(len(gpus), int(self.times_ms.max(initial=0)), np.int64)
-        true, _ = Round(self.world, gpus, times, self.values).condition(condition)
+        true, false = Round(self.world, gpus, times, self.values).condition(condition)
         counts = np.bincount(node_of[gpus[true]], minlength=self.world.capacity)
-        found: Floats = counts[self.slots].astype(np.float64)
-        return found
+        known = np.bincount(node_of[gpus[true | false]], minlength=self.world.capacity)
+        return np.where(known[self.slots] > 0, counts[self.slots].astype(np.float64), np.nan)
 
     def holds_somewhere(self, node: Condition) -> bool:
         """Whether a condition may be true for any slot: False is certain, and cheap to know."""

@@ -11,17 +11,20 @@ from typing import TypeVar
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from gpufleet.alerting.rules.evaluate import Kept, kept_of
 from gpufleet.alerting.rules.parse import parse
 from gpufleet.alerting.rules.rule import Match, Rule, RuleSet
 from gpufleet.alerting.rules.schema import Schema, nearest
 from gpufleet.alerting.rules.template import FIELDS, unknown_fields
 from gpufleet.alerting.rules.tokens import ExpressionError, duration_ms
-from gpufleet.alerting.rules.tree import Condition
+from gpufleet.alerting.rules.tree import Condition, Share, Window, parts
 from gpufleet.alerting.state import Scope, Severity
 
 MAX_BYTES = 512 * 1024
 MAX_RULES = 300
 MAX_TEXT = 2000
+MAX_WINDOWS = 24
+"""Different windows (of a metric or a condition) in one file: each takes 4 kB a GPU."""
 
 E = TypeVar("E", bound=Enum)
 
@@ -86,6 +89,7 @@ class _Reader:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._names: dict[str, int] = {}
+        self._windows: set[Kept] = set()
         self.problems: list[Problem] = []
 
     def rules(self, root: Node | None) -> list[Rule]:
@@ -198,11 +202,17 @@ class _Reader:
         if text is None:
             return "", None
         try:
-            return text, parse(text, self._schema, scope)
+            condition = parse(text, self._schema, scope)
         except ExpressionError as error:
             line, column = _place(node, text, error.position)
             self.problems.append(Problem(line, column, field, str(error)))
             return text, None
+        windows = [part for part in parts(condition) if isinstance(part, Window | Share)]
+        self._windows |= {kept_of(part, self._schema) for part in windows}
+        if windows and len(self._windows) > MAX_WINDOWS:
+            sentence = f"A file has at most {MAX_WINDOWS} different windows: share some."
+            self._say(node, field, sentence)
+        return text, condition
 
     def _duration(self, node: Node | None, field: str) -> int | None:
         if node is None:

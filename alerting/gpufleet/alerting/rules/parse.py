@@ -240,7 +240,7 @@ class _Parser:
         if name == "bit":
             return self._bit()
         if name == "xid":
-            return self._xid(token)
+            return self._xid()
         if name == "count_gpus":
             return self._count(token)
         if name in {flag.value for flag in FlagName}:
@@ -297,20 +297,16 @@ class _Parser:
             raise self._wrong(f"bit() wants a flag: bit({name}, {next(iter(metric.bits))})")
         return Bit(name, mask)
 
-    def _xid(self, token: Token) -> Xid:
+    def _xid(self) -> Xid:
+        if self._next.kind == "duration":
+            return Xid((), self._bounded(self._take()))
         codes: list[int] = []
         while self._next.kind == "number":
             codes.append(self._whole(self._take(), MAX_XID))
-            if self._next.kind == "op" and self._next.text == ",":
-                following = self._tokens[self._at + 1]
-                if following.kind == "number":
-                    self._take()
-        window = self._take() if not codes and self._next.kind == "duration" else None
-        if window is not None:
-            return Xid((), self._bounded(window))
+            self._expect(",")
         if not codes:
             raise self._wrong("xid() wants codes and a window: xid(79, 1h) or xid(1h)")
-        return Xid(tuple(codes), self._window())
+        return Xid(tuple(codes), self._bounded(self._take()))
 
     def _count(self, token: Token) -> Count:
         if self._scope is not Scope.NODE:

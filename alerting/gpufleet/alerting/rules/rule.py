@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gpufleet.alerting.rules.clock import by_samples
 from gpufleet.alerting.rules.schema import Schema
 from gpufleet.alerting.rules.tree import (
     And,
-    Bit,
     Compare,
     Condition,
     Count,
@@ -63,18 +63,11 @@ class Rule:
 
     def by_samples(self, schema: Schema) -> bool:
         """Whether it runs at each sample; else, by the hub's clock, on what only the hub knows."""
-        metrics = []
-        counted = any(isinstance(part, Count) for part in parts(self.condition))
-        of_samples = (Flag(FlagName.POWER_STEP), Flag(FlagName.POWER_UNREADABLE))
-        if not counted and any(flag in parts(self.condition) for flag in of_samples):
-            return True
-        for part in parts(self.condition):
-            match part:
-                case Value(name) | Window(_, name, _) | Bit(name, _):
-                    metrics.append(name)
-                case _:
-                    pass
-        return not counted and any(not schema.metrics[name].hub for name in metrics)
+        return by_samples(self.condition, schema)
+
+    def flags(self) -> frozenset[FlagName]:
+        """Flags of the hub's that it asks for."""
+        return frozenset(part.name for part in parts(self.condition) if isinstance(part, Flag))
 
     def compared(self) -> Compare | None:
         """The comparison that its value, threshold and unit are told from."""
@@ -108,6 +101,10 @@ class RuleSet:
 
     def by_name(self) -> Mapping[str, Rule]:
         return {rule.name: rule for rule in self.rules}
+
+    def flags(self) -> frozenset[FlagName]:
+        """Flags of the hub's that rules in force ask for."""
+        return frozenset().union(*(rule.flags() for rule in self.rules if rule.enabled))
 
 
 def _first_comparison(node: Number | Condition) -> Compare | None:

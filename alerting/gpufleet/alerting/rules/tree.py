@@ -137,6 +137,16 @@ class FlagName(Enum):
     """Power jumped without a reason and stayed (alerting.power)."""
     POWER_UNREADABLE = "power_unreadable"
     """A GPU that works tells no power, though it has told one before."""
+    TELEMETRY_FROZEN = "telemetry_frozen"
+    """Readings of a GPU that works stand still (alerting.frozen)."""
+    NVLINK_DOWN = "nvlink_down"
+    """A link of the GPU that was up is down."""
+
+
+SAMPLED_FLAGS = frozenset(
+    {FlagName.POWER_STEP, FlagName.POWER_UNREADABLE, FlagName.TELEMETRY_FROZEN}
+)
+"""Those that each sample tells; the others are told by the hub's clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,13 @@
 """Unit tests of rules in promtool's format: series go in, alerts are expected at times.
 
 A test file has ``rule_files``, ``evaluation_interval`` and ``tests``; a test has ``interval``,
-``input_series`` and ``alert_rule_test``. The name of a series is a metric's or a fact's name in the
-rules' language, or as Prometheus has it (``gpufleet_gpu_…``); its labels say which GPU and node.
+``input_series`` (unit_world.py says what they may be) and ``alert_rule_test``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,22 +16,12 @@ import yaml
 from gpufleet.alerting.engine.engine import Engine, Subject
 from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.alerting.rules.schema import Schema, nearest
-from gpufleet.alerting.rules.series import SeriesError, values_of
 from gpufleet.alerting.rules.tokens import duration_ms
+from gpufleet.alerting.rules.unit_world import TestFileError, World
 from gpufleet.alerting.state import OPEN, Scope
 
 START_MS = 1_700_000_000_000 // 60_000 * 60_000
 MAX_STEPS = 100_000
-
-_SERIES = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
-_LABEL = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*"([^"]*)"\s*(?:,|$)')
-_PREFIX = re.compile(r"gpufleet_(gpu|mig|node)_")
-
-
-class TestFileError(ValueError):
-    """A test file that cannot be used; one sentence."""
-
-    __test__ = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +39,6 @@ class Failure:
             f"{self.test}: {self.alertname} at {self.at}: expected"
             f" {', '.join(self.expected) or 'no alert'}; got {', '.join(self.got) or 'no alert'}"
         )
-
-
-@dataclass(slots=True)
-class _Series:
-    name: str
-    scope: Scope
-    labels: Mapping[str, str]
-    values: Sequence[float | None]
-
-
-@dataclass(slots=True)
-class _World:
-    """What the series of one test are about."""
-
-    subjects: dict[tuple[Scope, str], int] = field(default_factory=dict)
-    labels: dict[int, Mapping[str, str]] = field(default_factory=dict)
-    facts: dict[int, dict[str, float]] = field(default_factory=dict)
-    values: dict[int, dict[str, Sequence[float | None]]] = field(default_factory=dict)
 
 
 def rule_files(text: str) -> list[str]:
@@ -138,44 +108,9 @@ class _Run:
                 raise TestFileError(f"{name}: there is no rule {alertname!r}.{hint}")
             self._wanted.append((_duration(at, "eval_time"), at, alertname, expected))
         self._wanted.sort(key=lambda one: one[0])
-        self._world = _World()
+        self._world = World(schema)
         for series in _list(test.get("input_series"), "input_series"):
-            self._add(self._parsed(series))
-
-    def _parsed(self, series: Mapping[str, Any]) -> _Series:
-        text = str(series.get("series", ""))
-        match = _SERIES.fullmatch(text)
-        if match is None:
-            raise TestFileError(f'{self._name}: {text[:80]!r} is no series: NAME{{label="…"}}.')
-        labels = dict(_LABEL.findall(match[2] or ""))
-        prefix = _PREFIX.match(match[1])
-        name = match[1][prefix.end() :] if prefix else match[1]
-        metric = self._schema.metrics.get(name)
-        if metric is None and name not in self._schema.facts:
-            known = [*self._schema.metrics, *self._schema.facts]
-            raise TestFileError(f"{self._name}: there is no metric {name!r}.{nearest(name, known)}")
-        scope = Scope(prefix[1]) if prefix else Scope.GPU
-        if metric is not None and scope not in metric.scopes:
-            scope = sorted(metric.scopes, key=lambda s: s.value)[0]
-        try:
-            return _Series(name, scope, labels, values_of(str(series.get("values", ""))))
-        except SeriesError as error:
-            raise TestFileError(f"{self._name}: {text}: {error}") from None
-
-    def _add(self, series: _Series) -> None:
-        node = series.labels.get("node", "node")
-        gpu = series.labels.get("gpu", "0")
-        key = node if series.scope is Scope.NODE else series.labels.get("uuid", f"{node}/{gpu}")
-        slot = self._world.subjects.setdefault((series.scope, key), len(self._world.subjects))
-        self._world.labels.setdefault(slot, {**series.labels, "node": node, "gpu": gpu})
-        of_node = self._world.subjects.setdefault((Scope.NODE, node), len(self._world.subjects))
-        self._world.labels.setdefault(of_node, {**series.labels, "node": node, "gpu": gpu})
-        if series.name in self._schema.facts:
-            known = [value for value in series.values if value is not None]
-            if known:
-                self._world.facts.setdefault(slot, {})[series.name] = known[-1]
-            return
-        self._world.values.setdefault(slot, {})[series.name] = series.values
+            self._world.add(series, name)
 
     def failures(self) -> list[Failure]:
         """What was expected and is not so."""
@@ -226,17 +161,12 @@ class _Run:
         heard: dict[int, int],
     ) -> None:
         now = START_MS + at_ms
-        here = []
-        for slot, series in self._world.values.items():
-            any_value = False
-            for name, column in series.items():
-                value = column[step] if step < len(column) else None
-                row = self._schema.metrics[name].row
-                values[row, slot] = np.nan if value is None else value
-                any_value = any_value or value is not None
-            if any_value:
-                here.append(slot)
-                heard[slot] = at_ms
+        for name, flag in self._world.flags(step, engine.world.capacity):
+            engine.set_flag(name, flag)
+        for slot, code in self._world.xids(step):
+            engine.note_xid(slot, code, now)
+        here = self._world.sample(step, values)
+        heard.update(dict.fromkeys(here, at_ms))
         slots = np.array(here, np.int64)
         if here:
             ticks = np.full(len(here), now, np.int64)

@@ -19,6 +19,14 @@ Ints = NDArray[np.int64]
 _NEVER = -(1 << 60)
 
 
+class _Answer:
+    """A reduction as it was read last, and in which bin that was."""
+
+    def __init__(self, capacity: int) -> None:
+        self.read_at = np.full(capacity, _NEVER, np.int64)
+        self.value = np.full(capacity, np.nan)
+
+
 class Bins:
     """One number over one window for every slot. NaN is no sample."""
 
@@ -38,8 +46,7 @@ class Bins:
         self._last = np.full((capacity, self._bins), np.nan)
         self._before = np.full(capacity, np.nan)
         self._newest = np.full(capacity, _NEVER, np.int64)
-        self._read_at = np.full(capacity, _NEVER, np.int64)
-        self._answer = np.full(capacity, np.nan)
+        self._answers: dict[Reduction, _Answer] = {}
 
     def grow(self, capacity: int) -> None:
         """Room for more slots."""
@@ -49,14 +56,17 @@ class Bins:
         fresh = Bins(self.window_ms, more)
         for name in (
             *("_ids", "_count", "_sum", "_squares", "_low", "_high", "_first", "_last"),
-            *("_before", "_newest", "_read_at", "_answer"),
+            *("_before", "_newest"),
         ):
             setattr(self, name, np.concatenate([getattr(self, name), getattr(fresh, name)]))
+        self._answers.clear()
 
     def forget(self, slot: int) -> None:
         """Another subject is in this slot now."""
-        self._ids[slot] = self._newest[slot] = self._read_at[slot] = _NEVER
-        self._before[slot] = self._answer[slot] = np.nan
+        self._ids[slot] = self._newest[slot] = _NEVER
+        self._before[slot] = np.nan
+        for answer in self._answers.values():
+            answer.read_at[slot] = _NEVER
 
     def feed(self, slots: Ints, ticks: Ints, values: Floats) -> None:
         """One sample of each of these slots (ms; NaN: absent)."""
@@ -91,11 +101,14 @@ class Bins:
 
     def read(self, slots: Ints, reduction: Reduction, interval_ms: Ints) -> Floats:
         """The reduction for these slots, NaN until half of the window is covered."""
-        due = slots[self._read_at[slots] != self._newest[slots]]
+        answer = self._answers.get(reduction)
+        if answer is None:
+            answer = self._answers[reduction] = _Answer(len(self._newest))
+        due = slots[answer.read_at[slots] != self._newest[slots]]
         if len(due):
-            self._answer[due] = self._reduced(due, reduction, interval_ms[due])
-            self._read_at[due] = self._newest[due]
-        return self._answer[slots]
+            answer.value[due] = self._reduced(due, reduction, interval_ms[due])
+            answer.read_at[due] = self._newest[due]
+        return answer.value[slots]
 
     def _reduced(self, slots: Ints, reduction: Reduction, interval_ms: Ints) -> Floats:
         newest = self._newest[slots][:, None]

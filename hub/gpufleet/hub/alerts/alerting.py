@@ -18,11 +18,12 @@ from gpufleet.alerting.incident import Incident, Notice
 from gpufleet.alerting.power.latch import Memory
 from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.alerting.state import OPEN, Scope, State
-from gpufleet.hub.alert_names import PROCESS_COUNT, alert_schema
+from gpufleet.hub.alert_names import JOB_COUNT, PROCESS_COUNT, alert_schema
 from gpufleet.hub.alerts import facts
 from gpufleet.hub.alerts.book import Book
 from gpufleet.hub.alerts.feed import Feed
 from gpufleet.hub.fleet import Binding, Fleet, Node
+from gpufleet.hub.health import FleetHealth
 from gpufleet.hub.recorder import NodeLog
 from gpufleet.hub.store.alerts import AlertWrite, StateRow
 from gpufleet.hub.store.write import EventRow
@@ -51,13 +52,14 @@ class Alerting:
     def __init__(
         self,
         fleet: Fleet,
+        health: FleetHealth,
         rules: RuleSet,
         now: Callable[[], int],
         mono: Callable[[], int],
         stored: Stored | None = None,
     ) -> None:
         stored = stored or Stored()
-        self._fleet = fleet
+        self._fleet, self._health = fleet, health
         self._now, self._mono = now, mono
         self.engine = Engine(rules, alert_schema(), fleet.capacity)
         self.book = Book(fleet, stored.incidents)
@@ -73,9 +75,10 @@ class Alerting:
         self._looked_ms = 0
         self._settled_ms = mono()
         self._process_lists: dict[str, int] = {}
-        self._work: dict[int, frozenset[int]] = {}
-        """Slot → processes on it when its node last told."""
-        self._counts = np.full(fleet.capacity, np.nan)
+        self._work: dict[int, facts.Work] = {}
+        """Slot → what ran on it when its node last told."""
+        self._counts = np.full((2, fleet.capacity), np.nan)
+        """Of processes, of jobs."""
         self._moved = True
 
     # What happens in the fleet
@@ -200,7 +203,7 @@ class Alerting:
             return
         self._looked_ms = mono
         self._count_processes()
-        for name, values in facts.flags(self._fleet, self.listened_ms).items():
+        for name, values in facts.flags(self._fleet, self._health, self.listened_ms).items():
             self.engine.set_flag(name, values)
         self._take(self.engine.step_hub(now_ms, facts.hub_values(self._fleet)))
         quiet = facts.silent(self._fleet, mono, self.listened_ms)
@@ -231,22 +234,26 @@ class Alerting:
         return node is not None and not node.up and slot != node.own_slot
 
     def _count_processes(self) -> None:
-        if len(self._counts) < self._fleet.capacity:
-            more = self._fleet.capacity - len(self._counts)
-            self._counts = np.append(self._counts, np.full(more, np.nan))
+        more = self._fleet.capacity - self._counts.shape[1]
+        if more > 0:
+            self._counts = np.append(self._counts, np.full((2, more), np.nan), axis=1)
         for name, time_ms in self._fleet.processes_time_ms.items():
             node = self._fleet.nodes.get(name)
             if node is None or self._process_lists.get(name) == time_ms:
                 continue
             self._process_lists[name] = time_ms
             work = facts.work_of(self._fleet, node)
-            for slot, processes in work.items():
-                self._counts[slot] = len(processes)
-            moved = [slot for slot, found in work.items() if self._work.get(slot) != found]
-            known = [slot for slot in moved if slot in self._work]
+            for slot, found in work.items():
+                self._counts[:, slot] = len(found.pids), len(found.jobs)
+            moved = [
+                slot
+                for slot, found in work.items()
+                if (before := self._work.get(slot)) is not None and before.pids != found.pids
+            ]
             self._work.update(work)
-            self._work_changed(known, time_ms)
-        self.engine.set_facts(PROCESS_COUNT, self._counts[: self.engine.world.capacity])
+            self._work_changed(moved, time_ms)
+        for name, counts in zip((PROCESS_COUNT, JOB_COUNT), self._counts, strict=True):
+            self.engine.set_facts(name, counts[: self.engine.world.capacity])
 
     def _take(self, transitions: Iterable[Transition]) -> None:
         now_ms = self._now()

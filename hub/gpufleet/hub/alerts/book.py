@@ -15,7 +15,7 @@ from gpufleet.alerting.rules.tree import Xid, parts
 from gpufleet.alerting.state import SILENT_KINDS, Kind, Scope, State
 from gpufleet.alerting.wording import duration, quantity
 from gpufleet.hub.fleet import Fleet
-from gpufleet.hub.views import SubjectView
+from gpufleet.hub.views import SubjectView, allocation_of
 from gpufleet.proto.catalog import BY_NAME
 
 MAX_PROCESSES = 12
@@ -227,8 +227,13 @@ class Book:
             lines.append(" ".join(texts))
         if len(here) > MAX_PROCESSES:
             lines.append(f"and {len(here) - MAX_PROCESSES} more")
-        users = sorted({process.user for process in here if process.user})
-        return tuple(lines), tuple(users)
+        users = {process.user for process in here if process.user}
+        given = allocation_of(self._fleet.details.get(subject.slot))
+        if given is not None:
+            owner = f" of {given.user}" if given.user else ""
+            lines.append(f"given to job {given.job}{owner}")
+            users |= {given.user} if given.user else set()
+        return tuple(lines), tuple(sorted(users))
 
 
 def fields_of(incident: Incident) -> Mapping[str, str]:

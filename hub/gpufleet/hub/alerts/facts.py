@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from gpufleet.alerting.engine.machine import GAP_INTERVALS, MAX_GAP_MS
 from gpufleet.alerting.rules.tree import FlagName
 from gpufleet.hub.fleet import Fleet, Node
+from gpufleet.hub.health import FleetHealth
+from gpufleet.hub.views import allocation_of
 from gpufleet.proto.catalog import BY_NAME
 
 LISTENING_MS = 60_000
@@ -22,7 +25,7 @@ _HEALTH = BY_NAME["health"].id
 Floats = NDArray[np.float64]
 
 
-def flags(fleet: Fleet, listened_ms: int) -> Mapping[FlagName, Floats]:
+def flags(fleet: Fleet, health: FleetHealth, listened_ms: int) -> Mapping[FlagName, Floats]:
     """1, 0 or NaN (not known) for every slot.
 
     A node that was never heard is not missing before the hub has listened for a minute, and of the
@@ -43,7 +46,11 @@ def flags(fleet: Fleet, listened_ms: int) -> Mapping[FlagName, Floats]:
     for slot, state in fleet.faults.items():
         if state in GONE and missing[slot] == 0.0:
             missing[slot] = 1.0
-    return {FlagName.MISSING: missing, FlagName.HUNG: hung}
+    links = health.links_down(fleet.capacity)
+    for node in fleet.nodes.values():
+        if not node.up and node.slots:
+            links[list(node.slots)] = np.nan
+    return {FlagName.MISSING: missing, FlagName.HUNG: hung, FlagName.NVLINK_DOWN: links}
 
 
 def hub_values(fleet: Fleet) -> Floats:
@@ -74,17 +81,30 @@ def silent(fleet: Fleet, now_mono: int, listened_ms: int) -> NDArray[np.int64]:
     return np.flatnonzero(now_mono - fleet.receipt_mono > gap)
 
 
-def work_of(fleet: Fleet, node: Node) -> Mapping[int, frozenset[int]]:
-    """Slot → pids on it, for the GPUs of a node whose process list is known."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What runs on a GPU, and for which jobs, the one that it was given to included."""
+
+    pids: frozenset[int]
+    jobs: frozenset[str]
+
+
+def work_of(fleet: Fleet, node: Node) -> Mapping[int, Work]:
+    """By slot, for the GPUs of a node whose process list is known."""
     listed = fleet.processes.get(node.name)
     if listed is None:
         return {}
-    by_key: dict[str, set[int]] = {}
+    pids: dict[str, set[int]] = {}
+    jobs: dict[str, set[str]] = {}
     for process in listed:
-        by_key.setdefault(process.gpu, set()).add(process.pid)
+        pids.setdefault(process.gpu, set()).add(process.pid)
+        if process.job:
+            jobs.setdefault(process.gpu, set()).add(process.job)
     found = {}
     for slot in node.slots:
         subject = fleet.subjects[slot]
         if subject is not None:
-            found[slot] = frozenset(by_key.get(subject.key, ()))
+            given = allocation_of(fleet.details.get(slot))
+            own = jobs.get(subject.key, set()) | (set() if given is None else {given.job})
+            found[slot] = Work(frozenset(pids.get(subject.key, ())), frozenset(own))
     return found

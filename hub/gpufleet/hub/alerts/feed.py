@@ -81,6 +81,12 @@ class Feed:
     _matrix: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     _layouts: dict[int, Binding] = field(default_factory=dict)
     """Node id → the binding whose columns its slots of the matrix hold."""
+    _derived: Ints = field(init=False)
+    """Rows that no sample has: what the hub derives is of now, also beside older samples."""
+
+    def __post_init__(self) -> None:
+        named = self.engine.schema.metrics.values()
+        self._derived = np.array([metric.row for metric in named if metric.hub], np.int64)
 
     def waits(self, node: Node, log: NodeLog) -> None:
         """A batch was added to this node's log."""
@@ -207,6 +213,8 @@ class Feed:
             values, rows, slots = values[keep], rows[keep], slots[keep]
             taken = binding.slots[samples.taken[place] & (binding.slots >= 0)]
         self._matrix[rows, slots] = values
+        derived = self._derived[:, None]
+        self._matrix[derived, taken] = self.fleet.values[derived, taken]
         return taken
 
     def _ratios(self, slots: Ints) -> None:

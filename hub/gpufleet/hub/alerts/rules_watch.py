@@ -33,8 +33,11 @@ class RulesWatch:
         """Where the rules come from, for people."""
         return self.rules.source
 
-    def look(self, now_ms: int) -> RuleSet | None:
-        """New rules, if the file was changed and holds no mistake. Reads a small file."""
+    def look(self, now_ms: int) -> RuleSet | Sequence[Problem] | None:
+        """New rules, or why a changed file cannot be used; None: it was not changed.
+
+        Reads a small file.
+        """
         if self.path is None:
             return None
         stamp = self._stamp()
@@ -51,7 +54,7 @@ class RulesWatch:
                     "the rules file has a mistake, the old rules stay %s",
                     said(file=self.path, problem=text),
                 )
-            return None
+            return self.problems
         except OSError as error:
             sentence = f"It cannot be read: {error.strerror}."
             self.problems = (Problem(1, 1, "", sentence),)
@@ -59,7 +62,7 @@ class RulesWatch:
                 "the rules file cannot be read, the old rules stay %s",
                 said(file=self.path, reason=error.strerror),
             )
-            return None
+            return self.problems
         self.problems = ()
         self.rules, self.loaded_ms = rules, now_ms
         _log.info("rules loaded %s", said(file=self.path, rules=len(rules.rules)))

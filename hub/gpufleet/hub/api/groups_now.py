@@ -97,8 +97,9 @@ class Grouped:
 
     @cached_property
     def free(self) -> NDArray[np.bool_]:
-        """Of all GPUs those that are heard from and that nobody uses."""
-        return np.asarray((self.table.numbers("process_count") == 0) & self.table.gpus.fresh)
+        """Of all GPUs those that are heard from, that nobody uses and no job was given."""
+        unused = self.table.numbers("process_count") == 0
+        return np.asarray(unused & self.table.gpus.fresh & ~self.table.allocated)
 
     def processes(self, i: int) -> list[ProcessView]:
         """The processes of a group; of a user the user's own."""

@@ -248,7 +248,7 @@ class Names(Document):
 
 
 class GroupRow(Document):
-    """A group of GPUs now. ``free``: heard from and without a process. ``load``: recent means."""
+    """A group of GPUs now. ``free``: heard from, no process, no job. ``load``: recent means."""
 
     group: str | None
     gpus: int

@@ -14,7 +14,14 @@ from gpufleet.client.fields import Field, FieldKind
 from gpufleet.hub.api.natural import natural_key
 from gpufleet.hub.api.times import format_ms
 from gpufleet.hub.api.values import Floats, bit_names, json_values, numbers
-from gpufleet.hub.views import NodeView, ProcessView, Snapshot, SubjectView
+from gpufleet.hub.views import (
+    Allocation,
+    NodeView,
+    ProcessView,
+    Snapshot,
+    SubjectView,
+    allocation_of,
+)
 from gpufleet.proto.catalog import BY_NAME, HEALTH_STATES, Metric, SubjectKind
 
 Texts = list[str | None]
@@ -169,16 +176,30 @@ class Table:
                     firing.setdefault(one.subject_key, []).append(one.alertname)
             return [tuple(firing.get(s.key, ())) for s in subjects]
         if name in _PROCESS_TEXTS:
-            read = _PROCESS_TEXTS[name]
             return [
-                tuple(dict.fromkeys(t for p in self.processes_of(s.key) if (t := read(p))))
-                if fresh
-                else ()
+                self._of_processes(name, s) if fresh else ()
                 for s, fresh in zip(subjects, self.gpus.fresh.tolist(), strict=True)
             ]
         bits = self.gpus.column(self.snapshot, BY_NAME[name])
         names = {b: tuple(bit_names(b)) for b in np.unique(bits[np.isfinite(bits)]).tolist()}
         return [names.get(b, ()) for b in bits.tolist()]
+
+    def _of_processes(self, name: str, subject: SubjectView) -> tuple[str, ...]:
+        """Also of the job that the GPU was given to: it need not run anything yet."""
+        read = _PROCESS_TEXTS[name]
+        found = [t for p in self.processes_of(subject.key) if (t := read(p))]
+        given = allocation_of(self.snapshot.details.get(subject.slot))
+        if given is not None and name in _ALLOCATION_TEXTS:
+            found.append(_ALLOCATION_TEXTS[name](given) or "")
+        return tuple(dict.fromkeys(filter(None, found)))
+
+    @cached_property
+    def allocated(self) -> NDArray[np.bool_]:
+        """GPUs that a job was given, whether or not it runs anything there."""
+        details = self.snapshot.details
+        return np.array(
+            [allocation_of(details.get(s.slot)) is not None for s in self.gpus.subjects], np.bool_
+        )
 
     def ranks(self, field: Field) -> Floats:
         """Numbers that sort as the field does, NaN where it is absent."""
@@ -261,6 +282,10 @@ _PROCESS_TEXTS: Mapping[str, Callable[[ProcessView], str | None]] = {
     "programs": lambda p: p.program,
     "jobs": lambda p: p.job,
     "pods": lambda p: p.pod,
+}
+_ALLOCATION_TEXTS: Mapping[str, Callable[[Allocation], str | None]] = {
+    "users": lambda given: given.user,
+    "jobs": lambda given: given.job,
 }
 
 
