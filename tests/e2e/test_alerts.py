@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.own_database, pytest.mark.timeout(400)]
 KILLS = int(os.environ.get("GPUFLEET_KILLS", "3"))
 FULL = "alert: Full, expr: memory_used_ratio > 90%, for: 10s, severity: critical"
 HOT = "alert: Hot, expr: temperature_celsius > 80, for: 3s, severity: critical"
+MEMFULL = "memfull:0,1,2,3,4,5,6,7"
 DOWN = "alert: Down, expr: missing(), scope: node, severity: critical"
 
 
@@ -136,6 +137,35 @@ def test_a_restart_with_a_hundred_nodes_connected_mails_nothing(tmp_path: Path) 
         assert mails(tmp_path) == []
 
 
+def test_an_agent_that_dies_while_its_gpus_fire_leaves_no_data_and_one_mail(
+    tmp_path: Path,
+) -> None:
+    with FleetProcesses(tmp_path) as fleet:
+        fleet.config = alerting_hub(tmp_path, FULL, DOWN)
+        fleet.start_hub()
+        agent = fleet.start_agent("n", "--method", "sim", "--gpus", "8", "--scenario", MEMFULL)
+
+        def states() -> list[tuple[str, str]]:
+            return sorted((one["alertname"], one["state"]) for one in incidents(fleet.http_port))
+
+        wait_for(lambda: states() == [("Full", "firing")] * 8, 90, "eight GPUs fire")
+        wait_for(lambda: len(mails(tmp_path)) == 4, 60, "a mail for each of the four models")
+        agent.kill()
+        agent.wait(10)
+        gone = [("Down", "firing"), *[("Full", "no_data")] * 8]
+        wait_for(lambda: states() == gone, 150, "the node is down, its GPUs have no data")
+        wait_for(lambda: len(mails(tmp_path)) == 5, 60, "one mail tells of the node")
+        time.sleep(10)  # longer than the wait of a group: nothing more comes
+        *of_gpus, of_node = (str(mail["Subject"]) for mail in mails(tmp_path))
+        assert all("2 GPUs on n" in subject for subject in of_gpus)
+        assert of_node.startswith("[CRITICAL] node n")
+        assert not any("RESOLVED" in subject for subject in of_gpus)
+        assert fleet.get("/api/v1/emails")["sent"] == 5
+        for one in incidents(fleet.http_port):
+            told = kinds(fleet.http_port, one["incident"])
+            assert told == (["fired"] if one["alertname"] == "Down" else ["fired", "no_data"])
+
+
 def test_another_hub_that_takes_over_in_the_middle_of_a_firing_mails_it_once(
     tmp_path: Path, postgres_url: str
 ) -> None:
@@ -183,6 +213,16 @@ def test_a_rules_file_with_a_mistake_leaves_the_old_rules_in_force_and_says_wher
         assert (said["line"], said["field"]) == (4, "expr")
         assert [one["alertname"] for one in fleet.get("/api/v1/rules")["rules"]] == ["Hot"]
         assert "rules.yml" in (tmp_path / "hub.log").read_text()
+
+        def told(kind: str) -> list[dict[str, Any]]:
+            return [event for event in fleet.events() if event["kind"] == kind]
+
+        (refused,) = wait_for(lambda: told("rules_refused"), 30, "an event tells of it")
+        assert (refused["node"], refused["subject"], refused["severity"]) == (None, None, "warning")
+        assert "line 4" in refused["message"]
+        assert refused["data"] == {"problems": 1, "line": 4, "field": "expr"}
         file.write_text(good.replace("Hot", "Hotter"))
         wait_for(lambda: not problems(), 30, "the mend is in force")
         assert [one["alertname"] for one in fleet.get("/api/v1/rules")["rules"]] == ["Hotter"]
+        (loaded,) = wait_for(lambda: told("rules_loaded"), 30, "an event tells of it")
+        assert loaded["message"].startswith("Rules in force: 1, of ")

@@ -147,7 +147,7 @@ class Turn:
         found = self._rules.look(core.now())
         if isinstance(found, RuleSet):
             core.alerts.replace_rules(found)
-            text = f"{len(found.rules)} rules of {found.source} are in force."
+            text = f"Rules in force: {len(found.rules)}, of {found.source}."
             core.event(NOBODY, NOBODY, "rules_loaded", "info", text)
         elif found is not None:
             text = f"The rules file {self._rules.path} has mistakes, the old rules stay: {found[0]}"
