@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.alerting.state import Kind, State
 from gpufleet.hub.alert_names import alert_schema
 from gpufleet.hub.store.alerts import IncidentQuery, query_incidents, unhandled_notices
+from gpufleet.proto import telemetry_pb2 as pb
 from support.processes import wait_for
 from support.raw_agent import RawAgent, raw_agent
 from support.small_hub import SmallHub, small_hub
@@ -201,3 +203,68 @@ def test_a_gpu_that_leaves_its_node_closes_its_incidents(tmp_path: Path) -> None
         (incident,), notices = stored(hub)
         assert kinds(notices) == [Kind.FIRED, Kind.CLOSED]
         assert incident.closed_comment == "It left its node's inventory."
+
+
+def _told(agent: RawAgent, detail: str) -> None:
+    entry = pb.SubjectDetail(subject_kind="gpu", subject_key="GPU-a", json=detail)
+    agent.say(details=pb.Details(details=[entry]))
+
+
+def test_an_nvlink_that_was_up_and_is_down_is_told_and_one_that_never_was_is_not(
+    tmp_path: Path,
+) -> None:
+    with (
+        small_hub(tmp_path, rules("alert: Link, expr: nvlink_down()")) as hub,
+        raw_agent(hub.port, "n") as agent,
+    ):
+
+        def seen(detail: str) -> list[Kind]:
+            _told(agent, detail)
+            slot = hub.core.fleet.slots["gpu", "GPU-a"]
+            wanted = json.loads(detail)
+            wait_for(lambda: hub.core.fleet.details.get(slot) == wanted, what="the detail")
+            send(agent, next(numbers), [60])
+            hub.call(lambda: time.sleep(1.0))  # the engine looks once a second
+            hub.call(hub.core.pulse)
+            return kinds(stored(hub)[1])
+
+        numbers = iter(range(1, 10))
+        agent.begin("GPU-a")
+        send(agent, next(numbers), [60])
+        received(hub, 1)
+        up = '{"nvlinks": [{"link": 0, "up": true}, {"link": 1, "up": %s}]}'
+        assert seen(up % "false") == []
+        assert seen(up % "true") == []
+        assert seen(up % "false") == [Kind.FIRED]
+        assert seen(up % "true") == [Kind.FIRED, Kind.RESOLVED]
+
+
+def test_a_gpu_that_a_job_was_given_is_told_with_its_user_though_nothing_runs_there(
+    tmp_path: Path,
+) -> None:
+    now = rules("alert: Held, expr: job_count > process_count and temperature_celsius > 50")
+    with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        _told(agent, '{"allocation": {"job": "4711", "user": "alice"}}')
+        agent.say(processes=pb.Processes(time_ms=START, processes=[]))
+        agent.ticks(1, [(START, (60, 0))])
+        received(hub, 1)
+        hub.call(hub.core.pulse)
+        agent.ticks(2, [(START + SECOND, (60, 0))])
+        received(hub, 2)
+        (incident,), _ = stored(hub)
+        assert incident.users == ("alice",)
+        assert incident.processes == ("given to job 4711 of alice",)
+
+
+def test_what_the_hub_derives_is_known_beside_samples_of_a_backlog(tmp_path: Path) -> None:
+    now = rules("alert: Ill, expr: temperature_celsius > 80 and health == 0, for: 10s")
+    with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        send(agent, 1, [70])
+        received(hub, 1)
+        hub.call(hub.core.pulse)
+        send(agent, 2, [85] * 30)
+        received(hub, 31)
+        (incident,), _ = stored(hub)
+        assert incident.fired_ms == START + 13 * SECOND

@@ -60,6 +60,7 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
         "/api/v1/silences/{silence}",
         "/api/v1/rules",
         "/api/v1/emails",
+        "/api/v1/emails/{email}/send",
         "/api/v1/metrics-catalog",
         "/api/v1/info",
         "/api/v1/stream",
@@ -82,6 +83,7 @@ def test_every_endpoint_is_described_with_a_sentence_and_a_schema() -> None:
             assert all(parameter["description"] for parameter in queries)
             assert "content" in operation["responses"]["200"]
     assert {path: methods for path, methods in written.items() if methods} == {
+        "/api/v1/emails/{email}/send": {"post"},
         "/api/v1/incidents/{incident}/ack": {"post"},
         "/api/v1/incidents/{incident}/close": {"post"},
         "/api/v1/nodes/{node}": {"delete"},

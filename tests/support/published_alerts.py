@@ -95,3 +95,6 @@ class PublishedAlerts:
         self, state: MailState | None, limit: int
     ) -> tuple[OutboxView, Sequence[Mail]]:
         raise NotImplementedError
+
+    async def send_again(self, mail_id: str) -> bool:
+        raise NotImplementedError

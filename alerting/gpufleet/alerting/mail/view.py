@@ -105,7 +105,7 @@ _TITLES = (
     ("lasting", "Still firing", ""),
 )
 _WHY = {
-    Reason.FIRST: "New alerts are gathered for 30 s; further ones follow every 5 min at most.",
+    Reason.FIRST: "Alerts that come together make one mail; more follow every 5 min at most.",
     Reason.NEW: "More alerts of this group fired since its last mail.",
     Reason.RESOLVED: "Everything of this group has ended, a minute ago at least.",
     Reason.PARTLY_RESOLVED: "Some alerts of this group have ended.",

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from gpufleet.alerting.engine.engine import Engine, Subject, Transition
 from gpufleet.alerting.engine.power_watch import METRICS
+from gpufleet.alerting.frozen import METRICS as FROZEN_METRICS
 from gpufleet.alerting.rules.rule import Rule, RuleSet
-from gpufleet.alerting.rules.tree import Bit, Value, Window, parts
+from gpufleet.alerting.rules.schema import Schema
+from gpufleet.alerting.rules.tree import Bit, Fact, Value, Window, parts
 from gpufleet.alerting.state import OPEN, Kind, Scope
-from gpufleet.hub.alert_names import alert_schema
+from gpufleet.hub.alert_names import JOB_COUNT, PROCESS_COUNT, alert_schema
 from gpufleet.hub.store.chunk import Chunk
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.registry import SubjectRecord, load_nodes, load_subjects
@@ -49,8 +51,20 @@ def tested_and_not(rules: RuleSet) -> tuple[list[Rule], list[Rule]]:
     """Rules that history can answer, and those on what only a running hub knows."""
     schema = alert_schema()
     enabled = [rule for rule in rules.rules if rule.enabled]
-    tested = [rule for rule in enabled if rule.by_samples(schema)]
+    tested = [rule for rule in enabled if rule.by_samples(schema) and _in_history(rule, schema)]
     return tested, [rule for rule in enabled if rule not in tested]
+
+
+def _in_history(rule: Rule, schema: Schema) -> bool:
+    for part in parts(rule.condition):
+        match part:
+            case Value(name) | Window(_, name, _) if schema.metrics[name].hub:
+                return False
+            case Fact(name) if name in (PROCESS_COUNT, JOB_COUNT):
+                return False
+            case _:
+                pass
+    return True
 
 
 def backtest(database: Database, rules: RuleSet, start_ms: int, end_ms: int) -> Iterator[Episode]:
@@ -159,6 +173,7 @@ def _hour(
 
 def _metric_ids(engine: Engine) -> list[int]:
     names = set(METRICS) if engine.power.wanted else set()
+    names |= set(FROZEN_METRICS) if engine.frozen.wanted else set()
     for rule in engine.rules.rules:
         for condition in (rule.condition, *([rule.clear] if rule.clear else [])):
             for part in parts(condition):

@@ -22,7 +22,14 @@ from gpufleet.hub.store.alerts import (
     query_incidents,
 )
 from gpufleet.hub.store.database import Database
-from gpufleet.hub.store.email import Mail, MailState, OutboxView, list_mails, outbox_view
+from gpufleet.hub.store.email import (
+    Mail,
+    MailState,
+    OutboxView,
+    list_mails,
+    outbox_view,
+    queue_again,
+)
 from gpufleet.hub.store.errors import StoreFailed
 from gpufleet.hub.store.silences import StoredSilence, add_silence, end_silence, list_silences
 
@@ -166,6 +173,15 @@ class AlertDesk:
                 return outbox_view(connection), list_mails(connection, state, limit)
 
         return await self._run(read)
+
+    async def send_again(self, mail_id: str) -> bool:
+        """Queue a mail that was given up; it is sent within seconds."""
+
+        def write() -> bool:
+            with self._database.writing() as connection:
+                return queue_again(connection, mail_id, self._core.now())
+
+        return await self._run(write)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

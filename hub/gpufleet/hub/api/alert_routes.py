@@ -42,6 +42,7 @@ IncidentStates = Annotated[
 ]
 AlertName = Annotated[str | None, Query(max_length=64, description="One rule only.")]
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS, description="Rows at most.")]
+EmailId = Annotated[str, Path(max_length=128, description="Id of a mail.")]
 IncidentId = Annotated[str, Path(max_length=32, description="Id of an incident.")]
 MailStates = Annotated[MailState | None, Query(description="Mails in one state only.")]
 
@@ -233,6 +234,19 @@ async def rules(request: Request, desk: AtDesk) -> Response:
 async def emails(
     request: Request, desk: AtDesk, state: MailStates = None, limit: Rows = 100
 ) -> Response:
-    """The outbox: what waits, what was sent, and what never will be, with its reason."""
+    """The outbox: what waits, what was sent, and what was given up, with its reason."""
     view, mails = await desk.alerting.emails(state, limit)
     return await desk.once(request, lambda: emails_document(view, mails))
+
+
+@router.post(
+    "/emails/{email}/send",
+    tags=["Alerts"],
+    responses=schemas.ok(alert_schemas.EmailPage, 400, 404, 503),
+)
+async def send_again(request: Request, desk: AtDesk, email: EmailId) -> Response:
+    """Send a mail after all that was given up; those that are still given up are the answer."""
+    if not await desk.alerting.send_again(email):
+        detail = f"No mail {email!r} was given up; /api/v1/emails?state=dead lists them."
+        raise Problem(404, detail)
+    return await emails(request, desk, MailState.DEAD)

@@ -76,3 +76,6 @@ class AlertState(Protocol):
         self, state: MailState | None, limit: int
     ) -> tuple[OutboxView, Sequence[Mail]]:
         """The newest mails, and counts of all."""
+
+    async def send_again(self, mail_id: str) -> bool:
+        """Queue a mail that was given up; False: there is no such one."""
