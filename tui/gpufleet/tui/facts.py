@@ -36,6 +36,7 @@ def of(gpu: Mapping[str, Any], theme: Theme) -> list[Fact]:
         _temperatures(d),
         shade(theme.temperature, heat(d.get("temperature_celsius"))),
     )
+    add("given to", _given(gpu.get("detail") or {}))
     add("throttle", *_throttle(d, theme))
     add("SM clock", _clock(d, "clock_sm_hertz"))
     add("mem clock", _clock(d, "clock_memory_hertz"))
@@ -56,6 +57,14 @@ def of(gpu: Mapping[str, Any], theme: Theme) -> list[Fact]:
         load = units.percent(of_it.get("utilization_ratio"))
         add(f"MIG {device.get('index')}", f"{device.get('name')}, load {load}, {memory}")
     return found
+
+
+def _given(detail: Mapping[str, Any]) -> str | None:
+    """The job that Slurm gave the GPU to, whether or not it runs anything there."""
+    given: Mapping[str, Any] = detail.get("allocation") or {}
+    if not given:
+        return None
+    return f"job {given.get('job')}" + (f" of {given['user']}" if given.get("user") else "")
 
 
 def _clock(d: Mapping[str, Any], name: str) -> str | None:
