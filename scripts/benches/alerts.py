@@ -15,7 +15,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet.alerting.engine.engine import Engine, Subject
+from gpufleet.alerting.engine.engine import Engine
+from gpufleet.alerting.engine.running import Subject
 from gpufleet.alerting.rules.file import read_rules
 from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.alerting.state import Scope

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from gpufleet.alerting.engine.engine import Engine, Subject
+from gpufleet.alerting.engine.engine import Engine
+from gpufleet.alerting.engine.running import Subject
 from gpufleet.alerting.rules.file import read_rules
 from gpufleet.alerting.state import Scope
 from gpufleet.hub.alert_names import alert_schema

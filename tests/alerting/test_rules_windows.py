@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpufleet.alerting.engine.engine import Engine, Subject
+from gpufleet.alerting.engine.engine import Engine
+from gpufleet.alerting.engine.running import Subject
 from gpufleet.alerting.rules.file import MAX_WINDOWS, RulesError, read_rules
 from gpufleet.alerting.rules.tree import Reduction
 from gpufleet.alerting.rules.windows import BINS, Bins

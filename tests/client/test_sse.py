@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gpufleet.client.sse import EventParser, ServerEvent
@@ -42,7 +42,10 @@ def test_where_the_bytes_are_cut_does_not_matter(
     lines: list[str], ends: list[str], cuts: list[int]
 ) -> None:
     ends = ends or ["\n"]
-    text = "".join(line + ends[i % len(ends)] for i, line in enumerate(lines)).encode()
+    ended = [line + ends[i % len(ends)] for i, line in enumerate(lines)]
+    # CR and then LF of an empty line are one end of a line, not two.
+    assume(not any(a[-1] == "\r" and b[0] == "\n" for a, b in itertools.pairwise(ended)))
+    text = "".join(ended).encode()
     places = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
     pieces = [text[a:b] for a, b in itertools.pairwise(places)]
     bare = "".join(line + "\n" for line in lines).encode()

@@ -191,6 +191,60 @@ def test_another_condition_begins_anew_and_a_removed_rule_closes_its_incident(
         assert incident.closed_by == "gpufleet"
 
 
+def test_a_rule_that_is_not_for_a_gpu_any_more_closes_its_incident(tmp_path: Path) -> None:
+    now = rules("alert: Hot, expr: temperature_celsius > 80")
+    elsewhere = rules('alert: Hot, expr: temperature_celsius > 80, match: ["node != n"]')
+    with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        send(agent, 1, [85] * 5)
+        received(hub, 5)
+        hub.flush()
+        hub.call(lambda: hub.core.alerts.replace_rules(elsewhere))
+        send(agent, 6, [85] * 5)
+        received(hub, 10)
+        (incident,), notices = stored(hub)
+        assert kinds(notices) == [Kind.FIRED, Kind.CLOSED]
+        assert incident.closed_comment.endswith("is not for it any more.")
+    with small_hub(tmp_path, elsewhere) as hub:
+        assert hub.call(hub.core.alerts.alerts) == []
+
+
+def test_rules_that_were_edited_while_no_hub_ran_close_what_they_are_not_for(
+    tmp_path: Path,
+) -> None:
+    now = rules("alert: Hot, expr: temperature_celsius > 80")
+    elsewhere = rules('alert: Hot, expr: temperature_celsius > 80, match: ["node != n"]')
+    with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        send(agent, 1, [85] * 5)
+        received(hub, 5)
+        hub.flush()
+    with small_hub(tmp_path, elsewhere) as hub, raw_agent(hub.port, "n") as agent:
+        agent.begin("GPU-a")
+        wait_for(lambda: "n" in hub.core.fleet.nodes, what="the node")
+        (incident,), notices = stored(hub)
+        assert kinds(notices) == [Kind.FIRED, Kind.CLOSED]
+        assert incident.closed_comment.endswith("is not for it any more.")
+
+
+def test_a_label_that_takes_a_node_out_of_a_rule_closes_its_incidents(tmp_path: Path) -> None:
+    training = rules('alert: Hot, expr: temperature_celsius > 80, match: ["label.role != idle"]')
+    with small_hub(tmp_path, training) as hub:
+        with raw_agent(hub.port, "n") as agent:
+            agent.begin("GPU-a")
+            send(agent, 1, [85] * 5)
+            received(hub, 5)
+            hub.flush()
+        with raw_agent(hub.port, "n", epoch=2) as agent:
+            agent.hello(labels={"role": "idle"})
+            agent.inventory("GPU-a")
+            wait_for(lambda: hub.core.fleet.nodes["n"].labels == {"role": "idle"}, what="labels")
+            wait_for(lambda: not hub.core.alerts.book.open, what="the incident is closed")
+        (incident,), notices = stored(hub)
+        assert kinds(notices) == [Kind.FIRED, Kind.CLOSED]
+        assert incident.closed_comment == "Its rule is not for it any more."
+
+
 def test_a_gpu_that_leaves_its_node_closes_its_incidents(tmp_path: Path) -> None:
     now = rules("alert: Hot, expr: temperature_celsius > 80")
     with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:

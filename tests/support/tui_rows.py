@@ -61,7 +61,7 @@ def row(node: str = "node-1", index: int = 0, **more: Any) -> dict[str, Any]:
         "users": ["alice"] if load > 0.2 else [],
         "process_count": int(load > 0.2),
         "programs": ["train.py"],
-        "jobs": ["4711"],
+        "jobs": ["4711"] if load > 0.2 else [],
         "labels": {"rack": "r1"},
         **more,
     }

@@ -7,15 +7,13 @@ stored samples (``refill``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpufleet.alerting.engine.frozen_watch import FrozenWatch
-from gpufleet.alerting.engine.machine import GAP_INTERVALS, MAX_GAP_MS, Alert, Timing
 from gpufleet.alerting.engine.machines import (
     CODES,
     FIRING,
@@ -23,14 +21,13 @@ from gpufleet.alerting.engine.machines import (
     OK,
     PENDING,
     Happened,
-    Machines,
 )
 from gpufleet.alerting.engine.power_watch import PowerWatch
+from gpufleet.alerting.engine.running import Running, Standing, Subject, Transition, digest
 from gpufleet.alerting.rules.evaluate import Round, World
-from gpufleet.alerting.rules.pattern import matches
 from gpufleet.alerting.rules.rule import Rule, RuleSet
 from gpufleet.alerting.rules.schema import Schema
-from gpufleet.alerting.rules.tree import Const, FlagName, parts
+from gpufleet.alerting.rules.tree import FlagName, parts
 from gpufleet.alerting.rules.tree import Xid as XidNode
 from gpufleet.alerting.state import Kind, Scope, State
 
@@ -43,69 +40,6 @@ TOMBSTONE_MS = 600_000
 is kept, so that it is not taken for a new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is in a slot."""
-
-    kind: Scope
-    key: str
-    node: str
-    model: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    interval_ms: int = 1000
-    node_slot: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One alert as it is stored: everything that a restart must not lose."""
-
-    rule: str
-    key: str
-    """The subject's key; its kind is the rule's scope."""
-    alert: Alert
-    value: float | None = None
-    peak: float | None = None
-    threshold: float | None = None
-    count: int = 1
-    digest: str = ""
-    """Of the rule's condition: another one makes it begin anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """Something that happened to one alert, and how it stands after."""
-
-    rule: Rule
-    slot: int
-    kind: Kind
-    time_ms: int
-    standing: Standing
-
-
-@dataclass(slots=True)
-class _Running:
-    """One rule with its machines and what is told of its values."""
-
-    rule: Rule
-    machines: Machines
-    by_samples: bool
-    digest: str
-    subjects: Flags
-    """Slots that it is for."""
-    peak: Floats
-    value: Floats
-    threshold: Floats
-    count: Ints
-    changed: set[int] = field(default_factory=set)
-
-
-def digest(rule: Rule) -> str:
-    """What tells one condition from another; texts and severity may change without it."""
-    return f"{rule.scope.value}|{rule.text}|{rule.clear_text}"
-
-
 class Engine:
     """Holds the rules in force. One caller at a time; nothing here blocks or reads a clock."""
 
@@ -116,7 +50,7 @@ class Engine:
         self.frozen = FrozenWatch(self.world, schema)
         self.subjects: dict[int, Subject] = {}
         self._slots: dict[tuple[Scope, str], int] = {}
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._waiting: dict[tuple[Scope, str], list[Standing]] = {}
         """Standings of subjects that are not here yet."""
         self.rules = RuleSet(())
@@ -140,51 +74,27 @@ class Engine:
         for rule in enabled:
             former = before.pop(rule.name, None)
             if former is not None and former.digest == digest(rule):
-                former.rule = rule
-                former.machines.timing = _timing(rule)
-                self._running[rule.name] = former
+                former.edited(rule)
+                running = former
             else:
                 if former is not None:
                     dropped += self._standings(former)
-                self._running[rule.name] = self._new(rule)
-            self._apply_subjects(self._running[rule.name])
+                running = Running(rule, self.schema, self.world.capacity)
+            self._running[rule.name] = running
+            left = [running.place(slot, subject) for slot, subject in self.subjects.items()]
+            dropped += [standing for standing in left if standing is not None]
         for former in before.values():
             dropped += self._standings(former)
         self.rules = rules
         self.power.follow(rules)
         self.frozen.follow(rules)
-        return [standing for standing in dropped if standing.alert.state is not State.OK]
+        return _open(dropped)
 
-    def _new(self, rule: Rule) -> _Running:
-        n = self.world.capacity
-        return _Running(
-            rule,
-            Machines(_timing(rule), n),
-            rule.by_samples(self.schema),
-            digest(rule),
-            subjects=np.zeros(n, np.bool_),
-            peak=np.full(n, np.nan),
-            value=np.full(n, np.nan),
-            threshold=np.full(n, np.nan),
-            count=np.ones(n, np.int64),
-        )
+    def set_subject(self, slot: int, subject: Subject) -> list[Standing]:
+        """A subject is in ``slot``, or what is known of it changed. Restored alerts go on.
 
-    def _apply_subjects(self, running: _Running) -> None:
-        running.subjects[:] = False
-        for slot, subject in self.subjects.items():
-            running.subjects[slot] = _is_for(running.rule, subject)
-            self._pace(running, slot, subject)
-
-    @staticmethod
-    def _pace(running: _Running, slot: int, subject: Subject) -> None:
-        gap = running.rule.max_gap_ms
-        if gap is None:
-            gap = max(GAP_INTERVALS * subject.interval_ms, MAX_GAP_MS)
-        running.machines.gap_ms[slot] = gap if running.by_samples else 1 << 60
-        running.machines.interval_ms[slot] = subject.interval_ms
-
-    def set_subject(self, slot: int, subject: Subject) -> None:
-        """A subject is in ``slot``, or what is known of it changed. Restored alerts go on."""
+        Alerts come back whose rules are not for it any more.
+        """
         if slot >= self.world.capacity:
             self._grow(max(slot + 1, 2 * self.world.capacity))
         before = self.subjects.get(slot)
@@ -200,11 +110,9 @@ class Engine:
             fact = subject.facts.get(name)
             number = isinstance(fact, int | float) and not isinstance(fact, bool)
             column[slot] = fact if number else np.nan
-        for running in self._running.values():
-            running.subjects[slot] = _is_for(running.rule, subject)
-            self._pace(running, slot, subject)
-        for standing in self._waiting.pop((subject.kind, subject.key), ()):
-            self._put(slot, standing)
+        left = [running.place(slot, subject) for running in self._running.values()]
+        waited = self._waiting.pop((subject.kind, subject.key), ())
+        return _open([*left, *(self._put(slot, standing) for standing in waited)])
 
     def set_facts(self, name: str, values: Floats) -> None:
         """A fact of the hub's for every slot, (capacity,) or shorter; NaN: not known."""
@@ -217,29 +125,17 @@ class Engine:
         if subject is None:
             return []
         del self._slots[subject.kind, subject.key]
-        left = []
-        for running in self._running.values():
-            if running.machines.kept[slot]:
-                left.append(self._standing(running, slot, subject))
-            running.machines.forget(slot)
-            running.subjects[slot] = False
-            running.changed.discard(slot)
+        left = [running.take_out(slot, subject) for running in self._running.values()]
         self.world.forget(slot)
         self.power.forget(slot)
         self.frozen.forget(slot)
         self.world.node_slot[slot] = -1
-        return [standing for standing in left if standing.alert.state is not State.OK]
+        return _open(left)
 
     def _grow(self, capacity: int) -> None:
-        more = capacity - self.world.capacity
         self.world.grow(capacity)
         for running in self._running.values():
-            running.machines.grow(capacity)
-            running.subjects = np.append(running.subjects, np.zeros(more, np.bool_))
-            running.count = np.append(running.count, np.ones(more, np.int64))
-            for name in ("peak", "value", "threshold"):
-                column = np.append(getattr(running, name), np.full(more, np.nan))
-                setattr(running, name, column)
+            running.grow(capacity)
 
     # Running
 
@@ -275,7 +171,7 @@ class Engine:
         look.latch(sampled=by_samples)
         return found
 
-    def _step_rule(self, running: _Running, look: Round, epochs: Ints) -> list[Transition]:
+    def _step_rule(self, running: Running, look: Round, epochs: Ints) -> list[Transition]:
         rule, machines, slots = running.rule, running.machines, look.slots
         if not machines.kept.any() and not look.holds_somewhere(rule.condition):
             return []
@@ -292,36 +188,11 @@ class Engine:
         happened = machines.step(slots, look.times_ms, epochs, bad, good & here, known & here)
         watched = np.flatnonzero(bad | (kept & (machines.state[slots] != OK)))
         if len(watched):
-            self._note_values(running, look.part_of(watched), machines, {h.slot for h in happened})
+            running.note_values(look.part_of(watched), {h.slot for h in happened})
         return [self._transition(running, one) for one in happened]
 
-    def _note_values(
-        self, running: _Running, look: Round, machines: Machines, moved: set[int]
-    ) -> None:
-        """Keep the newest value, the threshold and the worst value of open alerts."""
-        comparison = running.rule.compared()
-        if comparison is None:
-            return
-        slots = look.slots
-        value = look.number(comparison.left)
-        known = ~np.isnan(value)
-        running.value[slots[known]] = value[known]
-        if isinstance(comparison.right, Const):
-            running.threshold[slots] = comparison.right.value
-        else:
-            running.threshold[slots] = look.number(comparison.right)
-        worse = np.fmin if comparison.op in ("<", "<=") else np.fmax
-        fresh = machines.since_ms[slots] == look.times_ms
-        before = np.where(fresh, np.nan, running.peak[slots])
-        running.peak[slots] = worse(before, value)
-
-    def _transition(self, running: _Running, happened: Happened) -> Transition:
-        slot = happened.slot
-        running.changed.add(slot)
-        if happened.kind is Kind.FIRED:
-            running.count[slot] = 1
-        standing = self._standing(running, slot, self.subjects[slot])
-        return Transition(running.rule, slot, happened.kind, happened.time_ms, standing)
+    def _transition(self, running: Running, happened: Happened) -> Transition:
+        return running.transition(happened, self.subjects[happened.slot])
 
     def silence(self, slots: Ints, now_ms: int) -> list[Transition]:
         """These subjects have been silent for longer than their max_gap, in listening time."""
@@ -391,32 +262,26 @@ class Engine:
 
     def restore(self, standings: Iterable[Standing]) -> list[Standing]:
         """Go on with what was stored; those of rules that are gone or changed come back."""
-        dropped = []
+        dropped: list[Standing | None] = []
         for standing in standings:
             running = self._running.get(standing.rule)
-            if running is None or running.digest != standing.digest:
-                dropped.append(standing)
-                continue
-            subject = (running.rule.scope, standing.key)
+            subject = (running.rule.scope if running else Scope.GPU, standing.key)
             slot = self._slots.get(subject)
-            if slot is None:
-                self._waiting.setdefault(subject, []).append(standing)
+            if running is None or slot is not None:
+                dropped.append(self._put(slot, standing))
             else:
-                self._put(slot, standing)
-        return [one for one in dropped if one.alert.state is not State.OK]
+                self._waiting.setdefault(subject, []).append(standing)
+        return _open(dropped)
 
-    def _put(self, slot: int, standing: Standing) -> None:
+    def _put(self, slot: int | None, standing: Standing) -> Standing | None:
+        """Go on with an alert; it comes back where its rule is gone, another, or not for it."""
         running = self._running.get(standing.rule)
-        if running is None:
-            return
-        running.machines.put(slot, standing.alert)
-        for column, value in (
-            (running.value, standing.value),
-            (running.peak, standing.peak),
-            (running.threshold, standing.threshold),
-        ):
-            column[slot] = np.nan if value is None else value
-        running.count[slot] = standing.count
+        if slot is None or running is None or running.digest != standing.digest:
+            return standing
+        if not running.subjects[slot]:
+            return standing
+        running.put(slot, standing)
+        return None
 
     def to_store(self, slots: Iterable[int]) -> list[tuple[Rule, int, Standing | None]]:
         """Alerts that moved, and open ones of ``slots``, whose last sample moves on all the time.
@@ -426,14 +291,12 @@ class Engine:
         wanted = set(slots)
         found: list[tuple[Rule, int, Standing | None]] = []
         for running in self._running.values():
-            open_now = set(np.flatnonzero(running.machines.state != OK).tolist())
-            for slot in running.changed | (open_now & wanted):
+            for slot in running.to_store(wanted):
                 subject = self.subjects.get(slot)
                 if subject is not None:
                     kept = bool(running.machines.kept[slot])
-                    standing = self._standing(running, slot, subject) if kept else None
+                    standing = running.standing(slot, subject) if kept else None
                     found.append((running.rule, slot, standing))
-            running.changed.clear()
         return found
 
     def not_stored(self, rule: str, slot: int) -> None:
@@ -449,42 +312,16 @@ class Engine:
             for slot in np.flatnonzero(running.machines.state != OK).tolist():
                 subject = self.subjects.get(slot)
                 if subject is not None:
-                    found.append((running.rule, slot, self._standing(running, slot, subject)))
+                    found.append((running.rule, slot, running.standing(slot, subject)))
         return found
 
-    def _standings(self, running: _Running) -> list[Standing]:
+    def _standings(self, running: Running) -> list[Standing]:
         return [
-            self._standing(running, slot, self.subjects[slot])
+            running.standing(slot, self.subjects[slot])
             for slot in np.flatnonzero(running.machines.kept).tolist()
             if slot in self.subjects
         ]
 
-    def _standing(self, running: _Running, slot: int, subject: Subject) -> Standing:
-        return Standing(
-            running.rule.name,
-            subject.key,
-            running.machines.get(slot),
-            _number(running.value[slot]),
-            _number(running.peak[slot]),
-            _number(running.threshold[slot]),
-            int(running.count[slot]),
-            running.digest,
-        )
 
-
-def _timing(rule: Rule) -> Timing:
-    gap = MAX_GAP_MS if rule.max_gap_ms is None else rule.max_gap_ms
-    return Timing(rule.for_ms, rule.for_inclusive, rule.keep_firing_ms, gap)
-
-
-def _is_for(rule: Rule, subject: Subject) -> bool:
-    if subject.kind is not rule.scope:
-        return False
-    return all(
-        matches(m.name, m.op, m.value, subject.node, subject.model, subject.labels)
-        for m in rule.match
-    )
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)
+def _open(standings: Iterable[Standing | None]) -> list[Standing]:
+    return [one for one in standings if one is not None and one.alert.state is not State.OK]

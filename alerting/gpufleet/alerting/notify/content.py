@@ -40,6 +40,7 @@ URGENCY = (
 """The one of several reasons that names the mail comes first."""
 
 _PARTS = ("fired", "lasting", "no_data", "flapping", "resolved", "fired_and_resolved", "muted")
+_STORED = (*_PARTS, "untold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Content:
     """Never told before, and ended."""
     muted: tuple[str, ...] = ()
     """Ended while it was muted."""
+    untold: tuple[str, ...] = ()
+    """Of ``flapping`` those that were not told before."""
 
     def ids(self) -> frozenset[str]:
         """Every incident that it names."""
@@ -68,7 +71,7 @@ class Content:
 
     def opens(self) -> frozenset[str]:
         """Incidents of which the recipient hears here for the first time."""
-        return frozenset((*self.fired, *self.fired_and_resolved))
+        return frozenset((*self.fired, *self.fired_and_resolved, *self.untold))
 
     def after(self, unsent: Content) -> Content:
         """This mail where ``unsent``, the one before it, will not be sent: it tells both.
@@ -88,7 +91,9 @@ class Content:
         parts = {
             name: tuple(one for one, where in part.items() if where == name) for name in _PARTS
         }
-        return Content(self._reason(parts, unsent), **parts)
+        new = dict.fromkeys((*untold, *self.untold))
+        kept = tuple(one for one in new if part[one] == "flapping")
+        return Content(self._reason(parts, unsent), **parts, untold=kept)
 
     def _reason(self, parts: Mapping[str, tuple[str, ...]], unsent: Content) -> Reason:
         if self.reason is Reason.DIGEST:
@@ -103,11 +108,11 @@ class Content:
 
     def document(self) -> dict[str, Any]:
         """For the database; ``content_from`` reads it."""
-        parts = {name: list(value) for name, value in asdict(self).items() if name in _PARTS}
+        parts = {name: list(value) for name, value in asdict(self).items() if name in _STORED}
         return {"reason": self.reason.value, **{k: v for k, v in parts.items() if v}}
 
 
 def content_from(document: Mapping[str, Any]) -> Content:
     """The content that ``document`` was made of."""
-    parts = {name: tuple(document.get(name, ())) for name in _PARTS}
+    parts = {name: tuple(document.get(name, ())) for name in _STORED}
     return Content(Reason(document["reason"]), **parts)

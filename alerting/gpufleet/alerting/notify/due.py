@@ -152,6 +152,7 @@ def _content(episode: Episode, parts: _Parts, sight: Sight) -> Content | None:
         resolved=_ids(one for one in parts.ended if _waited(one.ended_ms, RESOLVE_WAIT_MS, sight)),
         fired_and_resolved=_ids(parts.brief),
         muted=_ids(parts.muted),
+        untold=_ids(one for one in parts.flapping if not one.told),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from gpufleet.alerting.engine.engine import Engine, Subject
+from gpufleet.alerting.engine.engine import Engine
+from gpufleet.alerting.engine.running import Subject
 from gpufleet.alerting.rules.rule import RuleSet
 from gpufleet.alerting.rules.schema import Schema, nearest
 from gpufleet.alerting.rules.tokens import duration_ms

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gpufleet.alerting.engine.engine import Engine, Standing, Subject, Transition
+from gpufleet.alerting.engine.engine import Engine
+from gpufleet.alerting.engine.running import Standing, Subject, Transition
 from gpufleet.alerting.incident import Incident, Notice
 from gpufleet.alerting.power.latch import Memory
 from gpufleet.alerting.rules.rule import RuleSet
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 SECOND_MS = 1000
 SETTLE_MS = 60_000
+RULE_GONE = "Its rule was removed, has another condition, or is not for it any more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class Alerting:
             )
             before = self.engine.subjects.get(slot)
             if before != subject:
-                self.engine.set_subject(slot, subject)
+                for standing in self.engine.set_subject(slot, subject):
+                    self._end(standing, view.subject_id, "Its rule is not for it any more.")
                 if before is not None and _mig_mode(before) != _mig_mode(subject):
                     self._work_changed([slot], self._now())
             self._slot_ids[slot] = view.subject_id
@@ -126,9 +129,7 @@ class Alerting:
     def _restore(self, subject_id: int, standing: Standing) -> None:
         self._moved = True
         for dropped in self.engine.restore([standing]):
-            reason = "Its rule was removed or has another condition now."
-            self.book.close((dropped.rule, subject_id), self._now(), "gpufleet", reason)
-            self._forgotten.append(StateRow(dropped.rule, subject_id, None))
+            self._end(dropped, subject_id, RULE_GONE)
 
     def _remember(self, slot: int, subject_id: int) -> None:
         document = self._memories.pop(subject_id, None)
@@ -152,17 +153,20 @@ class Alerting:
         if subject_id is None:
             return
         for standing in standings:
-            self._forgotten.append(StateRow(standing.rule, subject_id, None))
-            if standing.alert.state in OPEN:
-                self.book.close((standing.rule, subject_id), self._now(), "gpufleet", why)
+            self._end(standing, subject_id, why)
+
+    def _end(self, standing: Standing, subject_id: int, why: str) -> None:
+        """What stood of a subject stands no more."""
+        self._moved = True
+        self._forgotten.append(StateRow(standing.rule, subject_id, None))
+        if standing.alert.state in OPEN:
+            self.book.close((standing.rule, subject_id), self._now(), "gpufleet", why)
 
     def end_of_absent(self) -> None:
         """Alerts of subjects that no node has any more end; once what nodes have is loaded."""
         for subject_id, standings in self._to_restore.items():
             for standing in standings:
-                why = "It is in no node's inventory any more."
-                self.book.close((standing.rule, subject_id), self._now(), "gpufleet", why)
-                self._forgotten.append(StateRow(standing.rule, subject_id, None))
+                self._end(standing, subject_id, "It is in no node's inventory any more.")
         self._to_restore = {}
 
     def remember_xids(self, events: Iterable[EventRow]) -> None:
@@ -266,15 +270,13 @@ class Alerting:
     def replace_rules(self, rules: RuleSet) -> None:
         """New rules are in force; incidents of rules that are gone end."""
         self._moved = True
-        reason = "Its rule was removed or has another condition now."
         before = {rule.name: rule.scope for rule in self.engine.rules.rules}
         for standing in self.engine.replace_rules(rules):
             scope = before.get(standing.rule)
             slot = self._fleet.slots.get((scope.value, standing.key)) if scope else None
             subject_id = self._slot_ids.get(slot) if slot is not None else None
             if subject_id is not None:
-                self.book.close((standing.rule, subject_id), self._now(), "gpufleet", reason)
-                self._forgotten.append(StateRow(standing.rule, subject_id, None))
+                self._end(standing, subject_id, RULE_GONE)
 
     def acknowledge(self, incident_id: str, by: str, comment: str) -> Incident | None:
         """A person takes note of an open incident; None: there is no such open one."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet.alerting.engine.engine import Engine, Subject, Transition
+from gpufleet.alerting.engine.engine import Engine
 from gpufleet.alerting.engine.power_watch import METRICS
+from gpufleet.alerting.engine.running import Subject, Transition
 from gpufleet.alerting.frozen import METRICS as FROZEN_METRICS
 from gpufleet.alerting.rules.rule import Rule, RuleSet
 from gpufleet.alerting.rules.schema import Schema

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gpufleet.alerting import xid
-from gpufleet.alerting.engine.engine import Standing, Transition
+from gpufleet.alerting.engine.running import Standing, Transition
 from gpufleet.alerting.incident import Incident, Notice
 from gpufleet.alerting.rules.rule import Rule
 from gpufleet.alerting.rules.template import filled

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet.alerting.engine.engine import Engine, Transition
+from gpufleet.alerting.engine.engine import Engine
+from gpufleet.alerting.engine.running import Transition
 from gpufleet.hub.fleet import Binding, Fleet, Node
 from gpufleet.hub.recorder import NodeLog, SampleBatch
 from gpufleet.hub.wire import Samples

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, or_, select, tuple_, update
 
-from gpufleet.alerting.engine.engine import Standing
 from gpufleet.alerting.engine.machine import Alert
+from gpufleet.alerting.engine.running import Standing
 from gpufleet.alerting.incident import Incident, Notice
 from gpufleet.alerting.state import OPEN, Kind, Scope, Severity, State
 from gpufleet.hub.store.dialect import batches, insert_or_ignore, upsert
