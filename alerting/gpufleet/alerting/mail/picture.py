@@ -89,10 +89,11 @@ def picture(spec: Mapping[str, Any], seconds: float = DEADLINE_SECONDS) -> bytes
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-        _log.warning("mail goes without its chart: %s", type(error).__name__)
+        _log.warning("mail goes without its chart reason=%s", type(error).__name__)
         return None
     if run.returncode or not run.stdout.startswith(b"\x89PNG") or len(run.stdout) > MAX_CHART_BYTES:
         said = run.stderr.decode("utf-8", "replace").strip().splitlines()
-        _log.warning("mail goes without its chart: %s", said[-1] if said else run.returncode)
+        reason = json.dumps(said[-1] if said else f"exit status {run.returncode}")
+        _log.warning("mail goes without its chart reason=%s", reason)
         return None
     return run.stdout
