@@ -111,6 +111,7 @@ def test_the_demo_answers_says_what_happens_and_ctrl_c_leaves_nothing(tmp_path: 
         demo.until_said(r"mail: \[(INFO|WARNING|CRITICAL)\] .*\n +/\S+\.eml")
         path = re.search(r"(/\S+\.eml)", demo.output)
         assert path is not None
+        assert "rules    " in demo.output
         mail = email.message_from_bytes(Path(path[1]).read_bytes(), policy=email.policy.default)
         assert mail["Auto-Submitted"] == "auto-generated"
         assert {part.get_content_type() for part in mail.walk()} >= {"text/plain", "text/html"}

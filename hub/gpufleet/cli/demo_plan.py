@@ -8,6 +8,7 @@ from pathlib import Path
 MAIL = "mail"
 """Folder of the mails that the demo's hub writes."""
 
+RULES_FILE = "rules.yml"
 RULES = """\
 # Rules that fire soon, so that there is something to see. The real ones: gpufleet alerts rules
 groups:
@@ -94,7 +95,7 @@ listen = "{plan.host}"
 http_port = {plan.http_port}
 grpc_port = {plan.grpc_port}
 data_dir = "{folder / "hub"}"
-rules = "{folder / "rules.yml"}"
+rules = "{folder / RULES_FILE}"
 group_wait = "2s"
 
 [smtp]

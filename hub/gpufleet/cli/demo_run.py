@@ -96,7 +96,7 @@ class Demo:
     def start_hub(self) -> None:
         """Writes hub.toml and waits until the hub is ready."""
         config = self.folder / "hub.toml"
-        (self.folder / "rules.yml").write_text(demo_plan.RULES)
+        (self.folder / demo_plan.RULES_FILE).write_text(demo_plan.RULES)
         config.write_text(demo_plan.hub_config(self.plan, self.folder))
         command = (*GPUFLEET, "hub", "serve", "--config", str(config))
         self.hub = children.start("hub", command, self.folder, clean_environment())

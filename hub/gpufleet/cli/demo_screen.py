@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpufleet.cli.demo_plan import MAIL, Plan
+from gpufleet.cli.demo_plan import MAIL, RULES_FILE, Plan
 
 FIELDS = (
     "uuid,node,index,name,stale,health,health_reasons,fault,"
@@ -183,6 +183,7 @@ def _facts(plan: Plan, folder: str) -> Iterator[tuple[str, str]]:
         yield "history", f"{plan.hours:g} simulated {hours} at 10 s, sent first"
     watch = [node.watch for node in plan.nodes if node.watch]
     yield from (("" if i else "watch", text) for i, text in enumerate(watch))
+    yield "rules", f"{folder}/{RULES_FILE}   (alert rules; edit and watch)"
     yield "mail", f"{folder}/{MAIL}   (what the hub mails of alerts, as files)"
     yield "files", f"{folder}   (settings, logs, SQLite; removed at the end)"
 
