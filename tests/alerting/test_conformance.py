@@ -91,8 +91,7 @@ def _states(case: dict[str, Any]) -> dict[int, dict[str, str]]:
             values[ROW, 0] = samples[minute]
             engine.step_samples(slots, epochs, np.array([now]), values)
             last = minute
-        elif minute - last > 3:
-            engine.silence(slots, now)
+        engine.silence(np.array([(minute - last) * MINUTE]), now)
         found[minute] = {
             rule.name: "pending" if standing.alert.state.value == "pending" else "firing"
             for rule, _, standing in engine.standings()

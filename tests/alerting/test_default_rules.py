@@ -42,6 +42,9 @@ tests:
     assert str(failure) == "calm: GpuHot at 6m: expected node=a gpu=2; got no alert"
 
 
+HOT = "tests: [{alert_rule_test: [{eval_time: 0s, alertname: GpuHot, exp_alerts: %s}]}]"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -51,6 +54,19 @@ tests:
         ("[]", "A test file is a mapping"),
         ("{", "not YAML"),
         ("tests: [{input_series: [{series: 'health', values: '8z'}]}]", "'8z' is no value"),
+        ("tests: []", "The file has no tests"),
+        ("test: [{}]", "'test' is not known here. Did you mean tests?"),
+        ("tests: [{alert_rules_test: []}]", "Did you mean alert_rule_test?"),
+        ("tests: [{name: calm}]", "calm expects nothing"),
+        ("tests: [GpuHot]", "tests: 'GpuHot' is no mapping"),
+        ("tests: [{input_series: [health]}]", "input_series: 'health' is no mapping"),
+        ("tests: [{alert_rule_test: [GpuHot]}]", "alert_rule_test: 'GpuHot' is no mapping"),
+        ("tests: [{input_series: [{series: 'health{gpu=1}', values: '1'}]}]", "are not NAME="),
+        (HOT % "[GpuHot]", "exp_alerts: 'GpuHot' is no mapping"),
+        (HOT % "[{exp_labels: hot}]", "exp_labels of GpuHot is no mapping"),
+        (HOT % "[{exp_labels: {severity: critical}}]", "has 'warning': exp_labels says severity="),
+        (HOT % "[{exp_labels: {cluster: a}}]", "has no such label"),
+        (HOT % "[{exp_annotations: {summary: x}}]", "'exp_annotations' is not known here"),
     ],
 )
 def test_a_test_file_with_a_mistake_is_told_in_a_sentence(text: str, told: str) -> None:

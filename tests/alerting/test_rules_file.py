@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from gpufleet.alerting.rules.defaults import default_rules
@@ -11,6 +13,7 @@ from gpufleet.alerting.state import Scope, Severity
 from gpufleet.hub.alert_names import alert_schema
 
 SCHEMA = alert_schema()
+SKEWED = "clock_skew_seconds > 5 or clock_skew_seconds < -5"
 
 
 def _file(*lines: str) -> str:
@@ -122,3 +125,66 @@ def test_an_expression_cannot_be_deep_or_long_without_end() -> None:
     assert "levels of brackets" in problem
     (problem,) = _problems(_file(f"expr: health > 0 {'or health > 0 ' * 120}"))
     assert "has at most" in problem
+
+
+def _one(expr: str, *more: str) -> str:
+    """A file with one rule."""
+    fields = ", ".join(("alert: A", f"expr: '{expr}'", *more))
+    return f"groups: [{{name: g, rules: [{{{fields}}}]}}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "The file is empty"),
+        ("# nothing yet\n", "The file is empty"),
+        ("{}", "The file wants groups"),
+        ("[" * 20_000, "nested too deeply"),
+        (_one("collector_hung()"), "collector_hung() is for rules of scope node."),
+        (_one("power_step()", "scope: node"), "power_step() is for rules of scope gpu."),
+        (_one("xid(79, 1h)", "scope: node"), "xid() is for rules of scope gpu."),
+        (_one("telemetry_frozen()", "scope: mig"), "telemetry_frozen() is for rules of scope gpu."),
+        (_one("missing()", "scope: mig"), "missing() is for rules of scope gpu or node."),
+        (_one("memory_used_ratio > 90"), "memory_used_ratio is a ratio from 0 to 1"),
+        (_one("90 < avg(memory_used_ratio, 5m)"), "memory_used_ratio is a ratio from 0 to 1"),
+        (_one("temperature_celsius > 90%"), "temperature_celsius is no ratio"),
+        (_one("temperature_celsius > 90", "max_gap: 0"), "A max_gap is 1s at least."),
+    ],
+)
+def test_a_file_that_can_mean_nothing_good_is_refused(text: str, told: str) -> None:
+    with pytest.raises(RulesError, match=re.escape(told)):
+        read_rules(text, SCHEMA, "rules.yml")
+
+
+def test_a_file_that_says_so_may_have_no_rules() -> None:
+    assert read_rules("groups: []", SCHEMA, "rules.yml").rules == ()
+
+
+@pytest.mark.parametrize(
+    ("expr", "scope", "metric", "unit", "threshold"),
+    [
+        ("temperature_celsius > 80", "gpu", "temperature_celsius", "celsius", True),
+        ("80 < temperature_celsius", "gpu", "temperature_celsius", "celsius", True),
+        ("avg(power_watts, 5m) > 80 and health >= 1", "gpu", "power_watts", "watts", True),
+        ("delta(energy_joules_total, 5m) > 80", "gpu", "", "joules", True),
+        ("share(temperature_celsius > 80, 5m) > 0.5", "gpu", "", "ratio", True),
+        ("memory_used_bytes / memory_total_bytes > 0.9", "gpu", "", "", True),
+        ("count_gpus(temperature_celsius > 80) >= 3", "node", "", "", True),
+        (SKEWED, "node", "clock_skew_seconds", "seconds", False),
+    ],
+)  # fmt: skip
+def test_a_rule_tells_the_number_that_it_compares_and_no_other(
+    expr: str, scope: str, metric: str, unit: str, threshold: bool
+) -> None:
+    (rule,) = read_rules(_one(expr, f"scope: {scope}"), SCHEMA, "rules.yml").rules
+    told = rule.told()
+    assert told is not None
+    assert (told.metric(SCHEMA), told.unit(SCHEMA)) == (metric, unit)
+    assert (told.threshold is not None) is threshold
+    assert told.op in (">", ">=")
+
+
+@pytest.mark.parametrize("expr", ["missing()", "temperature_celsius > 80 or power_watts > 9"])
+def test_a_rule_that_compares_nothing_or_either_of_two_tells_no_number(expr: str) -> None:
+    (rule,) = read_rules(_one(expr), SCHEMA, "rules.yml").rules
+    assert rule.told() is None

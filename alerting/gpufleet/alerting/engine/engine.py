@@ -145,33 +145,43 @@ class Engine:
         """One sample of each of ``slots`` (n,); ``values`` is (rows, >= capacity) by slot."""
         return self._step(True, slots, epochs, ticks, values)
 
-    def step_hub(self, now_ms: int, values: Floats) -> list[Transition]:
+    def step_hub(self, now_ms: int, values: Floats, *, concluding: bool = True) -> list[Transition]:
         """What only the hub knows, for every subject, once a second: health, flags, Xids.
 
-        ``values`` as above, with NaN where the hub does not know.
+        ``values`` as above, with NaN where the hub does not know; ``concluding``: it has listened
+        for long enough to know that it does not know.
         """
         slots = np.fromiter(self.subjects, np.int64, len(self.subjects))
         times = np.full(len(slots), now_ms, np.int64)
-        return self._step(False, slots, np.zeros(len(slots), np.int64), times, values)
+        epochs = np.zeros(len(slots), np.int64)
+        return self._step(False, slots, epochs, times, values, concluding)
 
     def _step(
-        self, by_samples: bool, slots: Ints, epochs: Ints, times_ms: Ints, values: Floats
+        self,
+        by_samples: bool,
+        slots: Ints,
+        epochs: Ints,
+        times_ms: Ints,
+        values: Floats,
+        concluding: bool = False,
     ) -> list[Transition]:
         if not len(slots):
             return []
-        look = Round(self.world, slots, times_ms, values)
-        look.remember(sampled=by_samples)
-        if by_samples:
+        if by_samples:  # first: what is worked out in the round may ask for these flags
             self.power.feed(slots, times_ms, values)
             self.frozen.feed(slots, times_ms, values)
+        look = Round(self.world, slots, times_ms, values)
+        look.remember(sampled=by_samples)
         found: list[Transition] = []
         for running in self._running.values():
             if running.by_samples is by_samples:
-                found += self._step_rule(running, look, epochs)
+                found += self._step_rule(running, look, epochs, concluding)
         look.latch(sampled=by_samples)
         return found
 
-    def _step_rule(self, running: Running, look: Round, epochs: Ints) -> list[Transition]:
+    def _step_rule(
+        self, running: Running, look: Round, epochs: Ints, concluding: bool
+    ) -> list[Transition]:
         rule, machines, slots = running.rule, running.machines, look.slots
         if not machines.kept.any() and not look.holds_somewhere(rule.condition):
             return []
@@ -185,7 +195,11 @@ class Engine:
         if rule.clear is not None:
             cleared, _ = look.condition(rule.clear)
             good = false & cleared
-        happened = machines.step(slots, look.times_ms, epochs, bad, good & here, known & here)
+        happened = []
+        if not running.by_samples:
+            now_ms = int(look.times_ms[0])
+            happened = running.lapsed(slots[here], known[here], now_ms, concluding=concluding)
+        happened += machines.step(slots, look.times_ms, epochs, bad, good & here, known & here)
         watched = np.flatnonzero(bad | (kept & (machines.state[slots] != OK)))
         if len(watched):
             running.note_values(look.part_of(watched), {h.slot for h in happened})
@@ -194,22 +208,18 @@ class Engine:
     def _transition(self, running: Running, happened: Happened) -> Transition:
         return running.transition(happened, self.subjects[happened.slot])
 
-    def silence(self, slots: Ints, now_ms: int) -> list[Transition]:
-        """These subjects have been silent for longer than their max_gap, in listening time."""
-        return self._silence(slots, now_ms, by_samples=True)
-
-    def silence_hub_rules(self, slots: Ints, now_ms: int) -> list[Transition]:
-        """Of these the hub knows nothing any more: their nodes are silent."""
-        return self._silence(slots, now_ms, by_samples=False)
-
-    def _silence(self, slots: Ints, now_ms: int, *, by_samples: bool) -> list[Transition]:
+    def silence(self, silent_ms: Ints, now_ms: int) -> list[Transition]:
+        """For how long, in listening time, no sample of each slot has come: (capacity,) or less."""
         found: list[Transition] = []
         for running in self._running.values():
-            if running.by_samples is by_samples:
-                heard = slots[slots < len(running.subjects)]
-                for one in running.machines.silence(heard[running.subjects[heard]], now_ms):
+            if running.by_samples:
+                for one in running.fall_silent(silent_ms[: self.world.capacity], now_ms):
                     found.append(self._transition(running, one))
         return found
+
+    def set_stale(self, stale: Flags) -> None:
+        """Subjects that are not heard from now, by slot: their old values are counted no more."""
+        self.world.stale[: len(stale)] = stale[: self.world.capacity]
 
     def note_xid(self, slot: int, code: int, time_ms: int) -> list[Transition]:
         """An Xid came to the GPU in ``slot``. Open alerts that name it count it: REPEATED."""
@@ -228,7 +238,7 @@ class Engine:
 
     def set_flag(self, name: FlagName, values: Floats) -> None:
         """A flag of the hub's for every slot: 1, 0 or NaN."""
-        self.world.flags[name][: len(values)] = values
+        self.world.flags[name][: len(values)] = values[: self.world.capacity]
 
     def close(self, rule: str, slot: int, now_ms: int) -> Transition | None:
         """An operator ends an alert; a condition that still holds begins anew."""
@@ -306,10 +316,10 @@ class Engine:
             running.changed.add(slot)
 
     def standings(self) -> list[tuple[Rule, int, Standing]]:
-        """Every alert that is not well now."""
+        """Every alert that is not well now; not pending ones of which no samples come."""
         found = []
         for running in self._running.values():
-            for slot in np.flatnonzero(running.machines.state != OK).tolist():
+            for slot in running.shown().tolist():
                 subject = self.subjects.get(slot)
                 if subject is not None:
                     found.append((running.rule, slot, running.standing(slot, subject)))

@@ -74,8 +74,11 @@ def step(
 
 
 def silence(alert: Alert) -> tuple[Alert, tuple[Kind, ...]]:
-    """The alert once its subject has been silent for longer than max_gap."""
-    return _gap(alert) if alert.state is not State.OK else (alert, ())
+    """The alert once its subject has been silent for longer than max_gap.
+
+    Pending stays: samples of the time may still come, late, and the next one tells the gap.
+    """
+    return _gap(alert) if alert.state not in (State.OK, State.PENDING) else (alert, ())
 
 
 def _moved(alert: Alert, by_ms: int) -> Alert:

@@ -127,7 +127,11 @@ class Machines:
         return found
 
     def silence(self, slots: Ints, now_ms: int) -> list[Happened]:
-        """These have been silent for longer than max_gap, as the hub heard."""
+        """These have been silent for longer than max_gap, as the hub heard; pending ones stay."""
+        return self.lapse(slots[self.state[slots] != PENDING], now_ms)
+
+    def lapse(self, slots: Ints, now_ms: int) -> list[Happened]:
+        """Of these nothing was known for longer than max_gap."""
         slots = slots[self.state[slots] != OK]
         return self._gap(slots, np.full(len(slots), now_ms, np.int64))
 

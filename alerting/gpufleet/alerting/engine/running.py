@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpufleet.alerting.engine.machine import GAP_INTERVALS, MAX_GAP_MS, Alert, Timing
-from gpufleet.alerting.engine.machines import OK, Happened, Machines
+from gpufleet.alerting.engine.machines import OK, PENDING, Happened, Machines
 from gpufleet.alerting.rules.evaluate import Round
 from gpufleet.alerting.rules.pattern import matches
 from gpufleet.alerting.rules.rule import Rule
@@ -82,6 +82,9 @@ class Running:
         """Slots that it is for."""
         self.count: Ints = np.ones(capacity, np.int64)
         self.changed: set[int] = set()
+        self.gap_ms: Ints = np.full(capacity, MAX_GAP_MS, np.int64)
+        self.silent: Flags = np.zeros(capacity, np.bool_)
+        """Of these no sample has come for longer than their gap: pending ones are not shown."""
         self._value: Floats = np.full(capacity, np.nan)
         self._peak: Floats = np.full(capacity, np.nan)
         self._threshold: Floats = np.full(capacity, np.nan)
@@ -92,6 +95,8 @@ class Running:
         self.machines.grow(capacity)
         self.subjects = np.append(self.subjects, np.zeros(more, np.bool_))
         self.count = np.append(self.count, np.ones(more, np.int64))
+        self.gap_ms = np.append(self.gap_ms, np.full(more, MAX_GAP_MS, np.int64))
+        self.silent = np.append(self.silent, np.zeros(more, np.bool_))
         nothing = np.full(more, np.nan)
         self._value = np.append(self._value, nothing)
         self._peak = np.append(self._peak, nothing)
@@ -108,6 +113,7 @@ class Running:
         gap = self.rule.max_gap_ms
         if gap is None:
             gap = max(GAP_INTERVALS * subject.interval_ms, MAX_GAP_MS)
+        self.gap_ms[slot] = gap
         self.machines.gap_ms[slot] = gap if self.by_samples else _NO_GAP
         self.machines.interval_ms[slot] = subject.interval_ms
         if self.subjects[slot] or not self.machines.kept[slot]:
@@ -118,24 +124,52 @@ class Running:
         """Forget what stands of a slot, and tell it."""
         standing = self.standing(slot, subject) if self.machines.kept[slot] else None
         self.machines.forget(slot)
-        self.subjects[slot] = False
+        self.subjects[slot] = self.silent[slot] = False
         self.changed.discard(slot)
         return standing
 
+    def fall_silent(self, silent_ms: Ints, now_ms: int) -> list[Happened]:
+        """``silent_ms`` is (n,) by slot: for how long no sample has come of it."""
+        slots = np.flatnonzero(silent_ms > self.gap_ms[: len(silent_ms)])
+        slots = slots[self.subjects[slots]]
+        self.silent[:] = False
+        self.silent[slots] = True
+        return self.machines.silence(slots, now_ms)
+
+    def lapsed(self, slots: Ints, known: Flags, now_ms: int, *, concluding: bool) -> list[Happened]:
+        """By the hub's clock: what was not known for too long before it is looked at now.
+
+        Time without knowledge is no evidence, so that pending begins anew; what fired has no data
+        only while nothing is known, and not before the hub has listened for a while.
+        """
+        machines = self.machines
+        state = machines.state[slots]
+        late = (state != OK) & (now_ms - machines.last_ms[slots] > self.gap_ms[slots])
+        if not late.any():
+            return []
+        pending = state == PENDING
+        lost = late & np.where(known, pending, concluding)
+        return machines.lapse(slots[lost], now_ms)
+
+    def shown(self) -> Ints:
+        """Slots with an alert that is not well, but for pending ones of which nothing comes."""
+        state = self.machines.state
+        return np.flatnonzero((state != OK) & ~((state == PENDING) & self.silent))
+
     def note_values(self, look: Round, moved: set[int]) -> None:
         """Keep the newest value, the threshold and the worst value of open alerts."""
-        comparison = self.rule.compared()
-        if comparison is None:
+        told = self.rule.told()
+        if told is None:
             return
         slots = look.slots
-        value = look.number(comparison.left)
+        value = look.number(told.value)
         known = ~np.isnan(value)
         self._value[slots[known]] = value[known]
-        if isinstance(comparison.right, Const):
-            self._threshold[slots] = comparison.right.value
-        else:
-            self._threshold[slots] = look.number(comparison.right)
-        worse = np.fmin if comparison.op in ("<", "<=") else np.fmax
+        if isinstance(told.threshold, Const):
+            self._threshold[slots] = told.threshold.value
+        elif told.threshold is not None:
+            self._threshold[slots] = look.number(told.threshold)
+        worse = np.fmin if told.op in ("<", "<=") else np.fmax
         fresh = self.machines.since_ms[slots] == look.times_ms
         before = np.where(fresh, np.nan, self._peak[slots])
         self._peak[slots] = worse(before, value)

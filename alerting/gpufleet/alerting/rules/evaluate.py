@@ -79,6 +79,8 @@ class World:
     """The hub's own interval."""
     node_slot: Ints = field(init=False)
     """The slot of the node of each GPU; -1: none."""
+    stale: Flags = field(init=False)
+    """Slots that are not heard from now: their values and flags are of before."""
     flags: dict[FlagName, Floats] = field(init=False)
     """1, 0, or NaN where the hub does not know."""
     bins: dict[Kept, Bins] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class World:
         self.interval_ms = np.full(self.capacity, 1000, np.int64)
         self.second_ms = np.full(self.capacity, 1000, np.int64)
         self.node_slot = np.full(self.capacity, -1, np.int64)
+        self.stale = np.zeros(self.capacity, np.bool_)
         self.flags = {name: np.full(self.capacity, np.nan) for name in FlagName}
 
     def prepare(self, condition: Condition) -> None:
@@ -121,6 +124,7 @@ class World:
         self.interval_ms = np.append(self.interval_ms, np.full(more, 1000, np.int64))
         self.second_ms = np.full(capacity, 1000, np.int64)
         self.node_slot = np.append(self.node_slot, np.full(more, -1, np.int64))
+        self.stale = np.append(self.stale, np.zeros(more, np.bool_))
         self.was = {
             part: np.append(held, np.zeros(more, np.bool_)) for part, held in self.was.items()
         }
@@ -132,6 +136,7 @@ class World:
         """Another subject is in this slot now, or none."""
         for column in (*self.facts.values(), *self.flags.values()):
             column[slot] = np.nan
+        self.stale[slot] = False
         for held in self.was.values():
             held[slot] = False
         for bins in self.bins.values():
@@ -238,10 +243,10 @@ class Round:
     def _count(self, condition: Condition) -> Floats:
         """How many GPUs of each node satisfy it, of the values as they are now.
 
-        Absent where it is known of no GPU of the node.
+        Absent where it is known of no GPU of the node that is heard from.
         """
         node_of = self.world.node_slot
-        gpus = np.flatnonzero(node_of >= 0)
+        gpus = np.flatnonzero((node_of >= 0) & ~self.world.stale)
         times = np.full(len(gpus), int(self.times_ms.max(initial=0)), np.int64)
         true, false = Round(self.world, gpus, times, self.values).condition(condition)
         counts = np.bincount(node_of[gpus[true]], minlength=self.world.capacity)

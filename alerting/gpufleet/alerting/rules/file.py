@@ -23,6 +23,7 @@ from gpufleet.alerting.state import Scope, Severity
 MAX_BYTES = 512 * 1024
 MAX_RULES = 300
 MAX_TEXT = 2000
+MIN_GAP_MS = 1000
 MAX_WINDOWS = 24
 """Different windows (of a metric or a condition) in one file: each takes 4 kB a GPU."""
 
@@ -70,6 +71,8 @@ def read_rules(text: str, schema: Schema, source: str) -> RuleSet:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise RulesError(source, [_yaml_problem(error)]) from None
+    except RecursionError:
+        raise RulesError(source, [Problem(1, 1, "", "Not YAML: nested too deeply.")]) from None
     reader = _Reader(schema)
     rules = reader.rules(root)
     if reader.problems:
@@ -94,12 +97,15 @@ class _Reader:
 
     def rules(self, root: Node | None) -> list[Rule]:
         if root is None:
+            sentence = "The file is empty: a file without rules says so (groups: [])."
+            self.problems.append(Problem(1, 1, "groups", sentence))
             return []
         found: list[Rule] = []
-        for field, node in self._mapping(root, ("groups",), "the file"):
-            assert field == "groups"
-            for group in self._sequence(node, "groups"):
-                found += self._group(group)
+        fields = dict(self._mapping(root, ("groups",), "the file"))
+        if isinstance(root, MappingNode) and "groups" not in fields:
+            self._say(root, "groups", "The file wants groups; without rules: groups: [].")
+        for group in self._sequence(fields.get("groups"), "groups"):
+            found += self._group(group)
         return found
 
     def _group(self, node: Node) -> list[Rule]:
@@ -140,6 +146,8 @@ class _Reader:
             for field, default in (("for_inclusive", False), ("repeat", True), ("enabled", True))
         }
         match, labels = self._match(fields.get("match")), self._labels(fields.get("labels"))
+        if durations["max_gap"] is not None and durations["max_gap"] < MIN_GAP_MS:
+            self._say(fields["max_gap"], "max_gap", "A max_gap is 1s at least.")
         if len(self.problems) == before and condition is not None and name is not None:
             rule = Rule(
                 name=name,

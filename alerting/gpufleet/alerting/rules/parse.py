@@ -46,6 +46,8 @@ FUNCTIONS = (
 )
 """Every function of the language (docs/alerts.md)."""
 
+_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+"""Of ``80 < temperature_celsius`` the other way round."""
 _NUMBERS = (Const, Value, Fact, Arithmetic, Window, Share, Count)
 
 
@@ -151,7 +153,23 @@ class _Parser:
             raise self._wrong("Join comparisons with 'and': an operator is not expected")
         if isinstance(left_number, Const) and isinstance(right, Const):
             raise ExpressionError("This compares two fixed numbers.", place.position)
-        return Compare(compared.text, left_number, right)
+        op = compared.text
+        if isinstance(left_number, Const):
+            left_number, right, op = right, left_number, _TURNED.get(op, op)
+        self._check_ratio(left_number, right, place)
+        return Compare(op, left_number, right)
+
+    def _check_ratio(self, left: Number, right: Number, token: Token) -> None:
+        """A ratio is 0 to 1, and a percentage is no temperature."""
+        if not isinstance(left, Value | Window) or not isinstance(right, Const):
+            return
+        name = left.name if isinstance(left, Value) else left.metric
+        ratio = self._schema.metrics[name].unit == "ratio"
+        if ratio and right.value > 1:
+            text = f"{name} is a ratio from 0 to 1: write 0.9 or 90%."
+            raise ExpressionError(text, token.position)
+        if not ratio and token.text.endswith("%"):
+            raise ExpressionError(f"{name} is no ratio: no % here.", token.position)
 
     def _sum(self) -> Number | Condition:
         return self._binary(("+", "-"), self._product)
@@ -240,11 +258,12 @@ class _Parser:
         if name == "bit":
             return self._bit()
         if name == "xid":
+            self._only(Scope.GPU, token)
             return self._xid()
         if name == "count_gpus":
             return self._count(token)
         if name in {flag.value for flag in FlagName}:
-            return Flag(FlagName(name))
+            return self._flag(FlagName(name), token)
         raise ExpressionError(
             f"There is no function {name!r}.{nearest(name, FUNCTIONS)}", token.position
         )
@@ -308,9 +327,22 @@ class _Parser:
             raise self._wrong("xid() wants codes and a window: xid(79, 1h) or xid(1h)")
         return Xid(tuple(codes), self._bounded(self._take()))
 
+    def _flag(self, name: FlagName, token: Token) -> Flag:
+        if name is FlagName.HUNG:
+            self._only(Scope.NODE, token)
+        elif name is not FlagName.MISSING:
+            self._only(Scope.GPU, token)
+        elif self._scope is Scope.MIG:
+            raise ExpressionError("missing() is for rules of scope gpu or node.", token.position)
+        return Flag(name)
+
+    def _only(self, scope: Scope, token: Token) -> None:
+        if self._scope is not scope:
+            text = f"{token.text}() is for rules of scope {scope.value}."
+            raise ExpressionError(text, token.position)
+
     def _count(self, token: Token) -> Count:
-        if self._scope is not Scope.NODE:
-            raise ExpressionError("count_gpus() is for rules of scope node.", token.position)
+        self._only(Scope.NODE, token)
         self._scope = Scope.GPU
         try:
             return Count(self.condition())

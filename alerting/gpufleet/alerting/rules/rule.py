@@ -11,11 +11,12 @@ from gpufleet.alerting.rules.tree import (
     And,
     Compare,
     Condition,
-    Count,
+    Fact,
     Flag,
     FlagName,
     Number,
     Or,
+    Reduction,
     Share,
     Value,
     Window,
@@ -67,28 +68,53 @@ class Rule:
 
     def flags(self) -> frozenset[FlagName]:
         """Flags of the hub's that it asks for."""
-        return frozenset(part.name for part in parts(self.condition) if isinstance(part, Flag))
+        found = parts(self.condition) + (parts(self.clear) if self.clear is not None else [])
+        return frozenset(part.name for part in found if isinstance(part, Flag))
 
     def compared(self) -> Compare | None:
-        """The comparison that its value, threshold and unit are told from."""
-        return _first_comparison(self.condition)
+        """The first comparison in it; ``None``: it compares nothing."""
+        return next(iter(_comparisons(self.condition)), None)
 
-    def metric(self) -> str:
-        """The metric that it is about, "" where there is none."""
-        comparison = self.compared()
-        if comparison is None:
-            return ""
-        for part in parts(comparison.left):
-            match part:
-                case Value(name) | Window(_, name, _):
-                    return name
-                case Share(condition, _) | Count(condition):
-                    inner = _first_comparison(condition)
-                    named = [p.name for p in parts(condition) if isinstance(p, Value)]
-                    return named[0] if inner is not None and named else ""
-                case _:
-                    pass
-        return ""
+    def told(self) -> Told | None:
+        """What its value, threshold and unit are told from; ``None``: nothing is, or several."""
+        found = _comparisons(self.condition)
+        if not found or (len({one.left for one in found}) > 1 and _either(self.condition)):
+            return None
+        first = found[0]
+        one_threshold = not _either(self.condition) or len({one.right for one in found}) == 1
+        return Told(first.left, first.op, first.right if one_threshold else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The number that a rule is about, and what it is compared with."""
+
+    value: Number
+    op: str
+    threshold: Number | None
+    """``None``: with one of several."""
+
+    def metric(self, schema: Schema) -> str:
+        """The metric's name where the number is one as it is; "" for what is reckoned from some."""
+        match self.value:
+            case Value(name):
+                return name
+            case Window(reduction, name, _) if reduction is not Reduction.DELTA:
+                return name if not schema.metrics[name].counter else ""
+            case _:
+                return ""
+
+    def unit(self, schema: Schema) -> str:
+        """Its unit, "" where there is none or nobody can tell."""
+        match self.value:
+            case Value(name) | Window(_, name, _):
+                return schema.metrics[name].unit
+            case Fact(name):
+                return schema.facts[name]
+            case Share():
+                return "ratio"
+            case _:
+                return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +133,23 @@ class RuleSet:
         return frozenset().union(*(rule.flags() for rule in self.rules if rule.enabled))
 
 
-def _first_comparison(node: Number | Condition) -> Compare | None:
+def _comparisons(node: Number | Condition) -> list[Compare]:
+    """Those that it is made of by and and or, in order."""
     match node:
         case Compare():
-            return node
+            return [node]
         case And(terms) | Or(terms):
-            for term in terms:
-                found = _first_comparison(term)
-                if found is not None:
-                    return found
-            return None
+            return [one for term in terms for one in _comparisons(term)]
         case _:
-            return None
+            return []
+
+
+def _either(node: Condition) -> bool:
+    """Whether not all of its comparisons need hold."""
+    match node:
+        case Or():
+            return True
+        case And(terms):
+            return any(_either(term) for term in terms)
+        case _:
+            return False

@@ -6,7 +6,7 @@ A test file has ``rule_files``, ``evaluation_interval`` and ``tests``; a test ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 
 from gpufleet.alerting.engine.engine import Engine
 from gpufleet.alerting.engine.running import Subject
-from gpufleet.alerting.rules.rule import RuleSet
+from gpufleet.alerting.rules.rule import Rule, RuleSet
 from gpufleet.alerting.rules.schema import Schema, nearest
 from gpufleet.alerting.rules.tokens import duration_ms
 from gpufleet.alerting.rules.unit_world import TestFileError, World
@@ -23,6 +23,11 @@ from gpufleet.alerting.state import OPEN, Scope
 
 START_MS = 1_700_000_000_000 // 60_000 * 60_000
 MAX_STEPS = 100_000
+_FILE = ("rule_files", "evaluation_interval", "tests")
+_TEST = ("name", "interval", "input_series", "alert_rule_test")
+_SERIES = ("series", "values")
+_ALERT = ("eval_time", "alertname", "exp_alerts")
+_EXPECTED = ("exp_labels",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,10 @@ def run_tests(text: str, rules: RuleSet, schema: Schema) -> list[Failure]:
     document = _document(text)
     every = _duration(document.get("evaluation_interval", "1m"), "evaluation_interval")
     failures: list[Failure] = []
-    for number, test in enumerate(_list(document.get("tests"), "tests"), 1):
-        if not isinstance(test, Mapping):
-            raise TestFileError(f"Test {number} is no mapping.")
+    tests = _mappings(document.get("tests"), "tests", _TEST)
+    if not tests:
+        raise TestFileError("The file has no tests.")
+    for number, test in enumerate(tests, 1):
         name = str(test.get("name") or f"test {number}")
         failures += _Run(name, test, rules, schema, every).failures()
     return failures
@@ -67,6 +73,7 @@ def _document(text: str) -> Mapping[str, Any]:
         raise TestFileError(f"The test file is not YAML: {error}.") from None
     if not isinstance(document, Mapping):
         raise TestFileError("A test file is a mapping with rule_files and tests.")
+    _check_keys(document, "The file", _FILE)
     return document
 
 
@@ -76,6 +83,22 @@ def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
         raise TestFileError(f"{what} must be a list.")
     return value
+
+
+def _mappings(value: Any, what: str, keys: Sequence[str]) -> list[Mapping[str, Any]]:
+    """A list of mappings with these keys and no others."""
+    found = _list(value, what)
+    for one in found:
+        if not isinstance(one, Mapping):
+            raise TestFileError(f"{what}: {str(one)[:80]!r} is no mapping of {', '.join(keys)}.")
+        _check_keys(one, what, keys)
+    return found
+
+
+def _check_keys(mapping: Mapping[str, Any], what: str, keys: Sequence[str]) -> None:
+    for key in mapping:
+        if key not in keys:
+            raise TestFileError(f"{what}: {key!r} is not known here.{nearest(str(key), keys)}")
 
 
 def _duration(value: Any, what: str) -> int:
@@ -100,23 +123,39 @@ class _Run:
         self._every_ms = every_ms
         self._interval_ms = _duration(test.get("interval", "1m"), "interval") or 60_000
         self._wanted: list[tuple[int, str, str, list[Mapping[str, Any]]]] = []
-        for one in _list(test.get("alert_rule_test"), "alert_rule_test"):
+        for one in _mappings(test.get("alert_rule_test"), "alert_rule_test", _ALERT):
             at = str(one.get("eval_time", "0s"))
-            expected = _list(one.get("exp_alerts"), "exp_alerts")
+            expected = _mappings(one.get("exp_alerts"), "exp_alerts", _EXPECTED)
             alertname = str(one.get("alertname", ""))
             if alertname not in rules.by_name():
                 hint = nearest(alertname, rules.by_name())
                 raise TestFileError(f"{name}: there is no rule {alertname!r}.{hint}")
+            for wanted in expected:
+                self._check_labels(wanted.get("exp_labels"), rules.by_name()[alertname])
             self._wanted.append((_duration(at, "eval_time"), at, alertname, expected))
         self._wanted.sort(key=lambda one: one[0])
         self._world = World(schema)
-        for series in _list(test.get("input_series"), "input_series"):
+        for series in _mappings(test.get("input_series"), "input_series", _SERIES):
             self._world.add(series, name)
+        if not self._wanted:
+            raise TestFileError(f"{name} expects nothing: it wants alert_rule_test.")
+
+    def _check_labels(self, labels: Any, rule: Rule) -> None:
+        """Labels that say which alert are compared later; those of the rule itself here."""
+        if labels is not None and not isinstance(labels, Mapping):
+            raise TestFileError(f"{self._name}: exp_labels of {rule.name} is no mapping.")
+        own = {"alertname": rule.name, "severity": rule.severity.value, **rule.labels}
+        for label, value in (labels or {}).items():
+            if label in ("node", "gpu"):
+                continue
+            if own.get(label) != str(value):
+                has = f"has {own[label]!r}" if label in own else "has no such label"
+                raise TestFileError(
+                    f"{self._name}: {rule.name} {has}: exp_labels says {label}={value!r}."
+                )
 
     def failures(self) -> list[Failure]:
         """What was expected and is not so."""
-        if not self._wanted:
-            return []
         engine = self._engine()
         last_ms = self._wanted[-1][0]
         if last_ms // self._interval_ms > MAX_STEPS:
@@ -146,7 +185,7 @@ class _Run:
                     labels["node"],
                     labels.get("model", ""),
                     {k.removeprefix("label_"): v for k, v in labels.items() if k[:6] == "label_"},
-                    self._world.facts.get(slot, {}),
+                    {},
                     self._interval_ms,
                     node_slot,
                 ),
@@ -162,6 +201,8 @@ class _Run:
         heard: dict[int, int],
     ) -> None:
         now = START_MS + at_ms
+        for fact, numbers in self._world.facts(step, engine.world.capacity):
+            engine.set_facts(fact, numbers)
         for name, flag in self._world.flags(step, engine.world.capacity):
             engine.set_flag(name, flag)
         for slot, code in self._world.xids(step):
@@ -173,10 +214,10 @@ class _Run:
             ticks = np.full(len(here), now, np.int64)
             engine.step_samples(slots, np.ones(len(here), np.int64), ticks, values)
         engine.step_hub(now, values)
-        gap = max(3 * self._interval_ms, 45_000)
-        quiet = [slot for slot, last in heard.items() if at_ms - last > gap]
-        if quiet:
-            engine.silence(np.array(quiet, np.int64), now)
+        silent_ms = np.zeros(engine.world.capacity, np.int64)
+        for slot, last in heard.items():
+            silent_ms[slot] = at_ms - last
+        engine.silence(silent_ms, now)
 
     def _compare(
         self, engine: Engine, at: str, alertname: str, expected: list[Mapping[str, Any]]

@@ -51,8 +51,8 @@ class World:
     schema: Schema
     subjects: dict[tuple[Scope, str], int] = field(default_factory=dict)
     labels: dict[int, Mapping[str, str]] = field(default_factory=dict)
-    facts: dict[int, dict[str, float]] = field(default_factory=dict)
     values: dict[int, dict[str, Values]] = field(default_factory=dict)
+    _facts: dict[str, dict[int, Values]] = field(default_factory=dict)
     _flags: dict[FlagName, dict[int, Values]] = field(default_factory=dict)
     _xids: dict[int, Values] = field(default_factory=dict)
 
@@ -69,9 +69,7 @@ class World:
         elif one.name in FLAGS:
             self._flags.setdefault(FLAGS[one.name], {})[slot] = one.values
         elif one.name in self.schema.facts:
-            known = [value for value in one.values if value is not None]
-            if known:
-                self.facts.setdefault(slot, {})[one.name] = known[-1]
+            self._facts.setdefault(one.name, {})[slot] = one.values
         else:
             self.values.setdefault(slot, {})[one.name] = one.values
 
@@ -86,6 +84,8 @@ class World:
         if match is None:
             raise TestFileError(f'{test}: {text[:80]!r} is no series: NAME{{label="…"}}.')
         labels = dict(_LABEL.findall(match[2] or ""))
+        if _LABEL.sub("", match[2] or "").strip():
+            raise TestFileError(f'{test}: labels of {text[:80]!r} are not NAME="VALUE", ….')
         prefix = _PREFIX.match(match[1])
         name = match[1][prefix.end() :] if prefix else match[1]
         metric = self.schema.metrics.get(name)
@@ -101,6 +101,15 @@ class World:
             return _Series(name, scope, labels, values_of(str(series.get("values", ""))))
         except SeriesError as error:
             raise TestFileError(f"{test}: {text}: {error}") from None
+
+    def facts(self, step: int, capacity: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Facts as they are at a step: the newest value that was told."""
+        for name, of_slot in self._facts.items():
+            found = np.full(capacity, np.nan)
+            for slot, values in of_slot.items():
+                told = [value for value in values[: step + 1] if value is not None]
+                found[slot] = told[-1] if told else np.nan
+            yield name, found
 
     def flags(self, step: int, capacity: int) -> Iterator[tuple[FlagName, NDArray[np.float64]]]:
         """What the hub knows at a step, for every slot."""

@@ -209,19 +209,17 @@ class Alerting:
         self._count_processes()
         for name, values in facts.flags(self._fleet, self._health, self.listened_ms).items():
             self.engine.set_flag(name, values)
-        self._take(self.engine.step_hub(now_ms, facts.hub_values(self._fleet)))
-        quiet = facts.silent(self._fleet, mono, self.listened_ms)
-        if len(quiet):
-            draining = {
-                slot
-                for node in self._fleet.nodes.values()
-                if self.feed.draining(node)
-                for slot in (*node.slots, node.own_slot)
-            }
-            told = np.array([s for s in quiet.tolist() if s not in draining], np.int64)
-            hub_told = np.array([s for s in told.tolist() if self._of_silent_node(s)], np.int64)
-            self._take(self.engine.silence(told, now_ms))
-            self._take(self.engine.silence_hub_rules(hub_told, now_ms))
+        self.engine.set_stale(self._fleet.stale)
+        concluding = self.listened_ms >= facts.LISTENING_MS
+        hub_values = facts.hub_values(self._fleet)
+        self._take(self.engine.step_hub(now_ms, hub_values, concluding=concluding))
+        if concluding:
+            silent_ms = facts.silent_ms(self._fleet, mono, self.listened_ms)
+            for node in self._fleet.nodes.values():
+                if self.feed.draining(node):
+                    own = () if node.own_slot is None else (node.own_slot,)
+                    silent_ms[[*node.slots, *own]] = 0
+            self._take(self.engine.silence(silent_ms, now_ms))
         for rule, slot, standing in self.engine.standings():
             self.book.refresh(rule, slot, standing.value, standing.peak)
         if self._moved:
@@ -231,11 +229,6 @@ class Alerting:
         if mono - self._settled_ms >= SETTLE_MS:
             self._settled_ms = mono
             self.engine.settle(now_ms)
-
-    def _of_silent_node(self, slot: int) -> bool:
-        """What only the hub knows of a GPU ends with its node, not with its samples."""
-        node = self._fleet.owner.get(slot)
-        return node is not None and not node.up and slot != node.own_slot
 
     def _count_processes(self) -> None:
         more = self._fleet.capacity - self._counts.shape[1]

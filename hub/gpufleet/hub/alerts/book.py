@@ -14,9 +14,9 @@ from gpufleet.alerting.rules.template import filled
 from gpufleet.alerting.rules.tree import Xid, parts
 from gpufleet.alerting.state import SILENT_KINDS, Kind, Scope, State
 from gpufleet.alerting.wording import duration, quantity
+from gpufleet.hub.alert_names import alert_schema
 from gpufleet.hub.fleet import Fleet
 from gpufleet.hub.views import SubjectView, allocation_of
-from gpufleet.proto.catalog import BY_NAME
 
 MAX_PROCESSES = 12
 
@@ -122,8 +122,7 @@ class Book:
     def _fired(self, transition: Transition, subject: SubjectView) -> Incident:
         rule, standing = transition.rule, transition.standing
         node = self._fleet.nodes[subject.node]
-        comparison = rule.compared()
-        metric = rule.metric()
+        comparison, told = rule.compared(), rule.told()
         gpu = rule.scope is not Scope.NODE
         processes, users = self._processes(subject) if gpu else ((), ())
         incident = Incident(
@@ -145,8 +144,8 @@ class Book:
             peak=standing.peak,
             threshold=standing.threshold,
             comparison=comparison.op if comparison is not None else "",
-            metric=metric,
-            unit=BY_NAME[metric].unit if metric in BY_NAME else "",
+            metric="" if told is None else told.metric(alert_schema()),
+            unit="" if told is None else told.unit(alert_schema()),
             advice=rule.advice,
             reasons=subject.health.reasons,
             processes=processes,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet.alerting.engine.machine import GAP_INTERVALS, MAX_GAP_MS
 from gpufleet.alerting.rules.tree import FlagName
 from gpufleet.hub.fleet import Fleet, Node
 from gpufleet.hub.health import FleetHealth
@@ -68,17 +67,9 @@ def hub_values(fleet: Fleet) -> Floats:
     return values
 
 
-def silent(fleet: Fleet, now_mono: int, listened_ms: int) -> NDArray[np.int64]:
-    """Slots that have been silent for longer than max(3 intervals, 45 s) of listening."""
-    if listened_ms < LISTENING_MS:
-        return np.empty(0, np.int64)
-    intervals = np.full(fleet.capacity, 1000, np.int64)
-    for node in fleet.nodes.values():
-        if node.interval_ms > MAX_GAP_MS // GAP_INTERVALS:
-            own = () if node.own_slot is None else (node.own_slot,)
-            intervals[[*node.slots, *own]] = node.interval_ms
-    gap = np.maximum(GAP_INTERVALS * intervals, MAX_GAP_MS)
-    return np.flatnonzero(now_mono - fleet.receipt_mono > gap)
+def silent_ms(fleet: Fleet, now_mono: int, listened_ms: int) -> NDArray[np.int64]:
+    """For how long no sample of each slot has come, as far as the hub listened: (capacity,)."""
+    return np.minimum(now_mono - fleet.receipt_mono, listened_ms)
 
 
 @dataclass(frozen=True, slots=True)
