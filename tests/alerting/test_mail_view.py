@@ -64,6 +64,16 @@ def test_a_resolved_mail_says_after_how_long() -> None:
     assert view.advice == ()
 
 
+@pytest.mark.parametrize("part", ["resolved", "fired_and_resolved"])
+def test_a_mail_of_what_somebody_closed_does_not_say_that_it_resolved(part: str) -> None:
+    ended = incident("a", state=State.FIRING, closed_ms=T0 + 37 * MINUTE, closed_by="bob")
+    reason = Reason.RESOLVED if part == "resolved" else Reason.FIRED_AND_RESOLVED
+    view = view_of(letter(Content(reason, **{part: ("a",)}), ended))
+    assert view.subject.startswith("[CLOSED] ")
+    assert view.subject.endswith("temperature 91 °C > 80 °C: closed by bob after 42 min")
+    assert [section.title for section in view.sections] == ["Closed"]
+
+
 def test_more_than_twenty_rows_are_counted_and_the_worst_are_shown() -> None:
     gpus = [incident(f"g{n}", value=81.0 + n, node=f"n{n % 4}") for n in range(25)]
     ids = tuple(one.id for one in gpus)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_an_incident_from_its_list_to_its_end_by_hand_and_its_mail(tmp_path: Pat
             assert line.split()[1:3] == ["critical", "firing"]
             assert "Hot: GPU 0 is at 85 °C" in line
             assert json.loads(said("list", "--json", *hub))["total"] == 1
-            assert said("list", "--node", "elsewhere", *hub) == "All is well.\n"
+            other = said("list", "--node", "elsewhere", *hub)
+            assert other == "No such alert; 1 of other kinds.\n"
 
             # Its mail is refused, and sent after all once the server has thought better of it.
             def dead() -> str:
@@ -83,12 +85,20 @@ def test_an_incident_from_its_list_to_its_end_by_hand_and_its_mail(tmp_path: Pat
                 "acknowledged: Hot"
             )
             assert "acknowledged" in said("list", *hub)
-            muted = said(
-                "silence", "node=n", "--for", "1h", "--comment", "new fans", "--by", "bob", *hub
-            )
+            why = ("--by", "bob", "--comment", "new fans")
+            muted = said("silence", "node=n", "--for", "1h", *why, *hub)
             silence = muted.partition(":")[0]
             assert "node=n  bob: new fans" in said("silences", *hub)
             assert "silenced" in said("list", *hub)
+            tonight = ("node=n", "--starts", "+1h", "--for", "2h", *why)
+            later = said("silence", *tonight, *hub).split()
+            begins, ends = (datetime.fromisoformat(later[i]) for i in (3, 5))
+            assert ends - begins == timedelta(hours=2)
+            said("silence", "node=n", "--starts", "2099-01-31T22:00:00Z", "--for", "1h", *why, *hub)
+            for wrong in (("--starts", "soon"), ("--for", "long")):
+                status, _, error = alerts("silence", "node=n", *wrong, *why, *hub)
+                assert status == 1
+                assert f"{wrong[0]} '{wrong[1]}' is no" in error
             assert said("unsilence", silence, *hub) == f"{silence}: ended\n"
             assert said("close", incident, "--by", "bob", *hub).startswith("closed: Hot")
             assert said("list", *hub) == "All is well.\n"
@@ -110,7 +120,9 @@ def test_a_backtest_says_what_would_have_fired_on_the_stored_history(tmp_path: P
     rules.write_text(
         "groups: [{name: g, rules: ["
         "{alert: Hot, expr: temperature_celsius > 80, for: 5m},"
-        "{alert: Held, expr: process_count > 0}, {alert: Ill, expr: health > 1}]}]"
+        "{alert: Held, expr: process_count > 0}, {alert: Ill, expr: health > 1},"
+        "{alert: Fit, expr: temperature_celsius > 40 and not xid(1h)},"
+        "{alert: Here, expr: temperature_celsius > 40, clear: missing()}]}]"
     )
     with FleetProcesses(tmp_path) as fleet:
         fleet.start_hub()
@@ -130,9 +142,9 @@ def test_a_backtest_says_what_would_have_fired_on_the_stored_history(tmp_path: P
         found = said("backtest", str(rules), "--last", "1h", "--database", fleet.database)
     first, total, count, left_out = found.splitlines()
     assert first.split()[1:] == ["Hot", "n", "/", "GPU", "0", "9", "s"]
-    assert total == "1 firings of 1 rules in the last 1h."
+    assert re.fullmatch(r"1 firings of 1 rules in 1\d min.*: there is no older history\.", total)
     assert count.split() == ["1", "Hot"]
-    assert left_out == "Not in history, so not tested: Held, Ill."
+    assert left_out == "Not in history, so not tested: Held, Ill, Fit, Here."
 
 
 def test_rules_files_are_checked_and_tested_and_the_shipped_ones_printed(tmp_path: Path) -> None:

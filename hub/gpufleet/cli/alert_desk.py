@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime, timedelta
 from typing import Any
 
 from gpufleet.cli.failed import Failed
@@ -19,12 +20,16 @@ def alerts(args: argparse.Namespace) -> int:
     """Lists the alerts that are not well now."""
     import json
 
-    query = {"state": args.state, "severity": args.severity, "node": args.node, "limit": 1000}
-    found = _hub(args).get("/api/v1/alerts", {k: v for k, v in query.items() if v is not None})
+    wanted = {"state": args.state, "severity": args.severity, "node": args.node}
+    query = {k: str(v) for k, v in wanted.items() if v is not None}
+    found = _hub(args).get("/api/v1/alerts", {**query, "limit": 1000})
     if args.json:
         print(json.dumps(found))
         return 0
-    if not found["alerts"]:
+    if not found["alerts"] and query:
+        of_all = _hub(args).get("/api/v1/alerts", {"limit": 1})["total"]
+        print(f"No such alert; {of_all} of other kinds." if of_all else "All is well.")
+    elif not found["alerts"]:
         print("All is well.")
     for alert in found["alerts"]:
         marks = ("acknowledged " if alert["acknowledged"] else "") + (
@@ -81,7 +86,7 @@ def silence(args: argparse.Namespace) -> int:
         "kind": "maintenance" if args.maintenance else "silence",
         "matchers": [{"name": m.name, "op": m.op, "value": m.value} for m in matchers],
         "starts": args.starts,
-        "ends": args.length if args.length[:1] in "+-" else f"+{args.length}",
+        "ends": _end(args.starts, args.length),
         "repeat": args.repeat,
         "author": _who(args),
         "comment": args.comment,
@@ -89,6 +94,27 @@ def silence(args: argparse.Namespace) -> int:
     found = _hub(args).post("/api/v1/silences", body)
     print(f"{found['id']}: muted from {found['starts']} to {found['ends']}")
     return 0
+
+
+def _end(starts: str, length: str) -> str:
+    """``length`` after ``starts``, both as the hub's API writes times."""
+    from gpufleet.alerting.rules.tokens import duration_ms
+
+    lasts_ms = duration_ms(length.removeprefix("+"))
+    if not lasts_ms:
+        raise Failed(f"--for {length!r} is no duration such as 30m, 2h or 1d.")
+    if starts == "now":
+        return f"+{lasts_ms // 1000}s"
+    offset_ms = duration_ms(starts[1:]) if starts[:1] in ("+", "-") else None
+    if offset_ms is not None:
+        end_ms = (offset_ms if starts[0] == "+" else -offset_ms) + lasts_ms
+        return f"{'+' if end_ms >= 0 else '-'}{abs(end_ms) // 1000}s"
+    try:
+        start = datetime.fromisoformat(starts)
+    except ValueError:
+        wanted = "+1h, -30m or 2026-01-31T22:00:00Z"
+        raise Failed(f"--starts {starts!r} is no time such as {wanted}.") from None
+    return (start + timedelta(milliseconds=lasts_ms)).isoformat()
 
 
 def silences(args: argparse.Namespace) -> int:

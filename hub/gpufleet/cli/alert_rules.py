@@ -83,7 +83,7 @@ def backtest(args: argparse.Namespace) -> int:
 
     from gpufleet.alerting.rules.tokens import duration_ms
     from gpufleet.alerting.wording import duration
-    from gpufleet.hub.alerts.backtest import backtest, tested_and_not
+    from gpufleet.hub.alerts.backtest import backtest, oldest_ms, tested_and_not
     from gpufleet.hub.api.times import format_ms
     from gpufleet.hub.config import HubConfig, default_data_dir
     from gpufleet.hub.core import Core
@@ -102,16 +102,25 @@ def backtest(args: argparse.Namespace) -> int:
             args.database or HubConfig(default_data_dir()).database_url, exclusive=False
         )
         try:
-            for one in backtest(database, rules, end_ms - last, end_ms):
+            oldest = oldest_ms(database)
+            if oldest is None:
+                raise Failed("The database holds no samples.")
+            start_ms = max(end_ms - last, oldest)
+            for one in backtest(database, rules, start_ms, end_ms):
                 counts[one.rule.name] += 1
-                lasted = "still" if one.end_ms is None else duration(one.end_ms - one.fired_ms)
+                lasted = "then no data" if one.no_data else "still"
+                if one.end_ms is not None:
+                    lasted = duration(one.end_ms - one.fired_ms)
                 where = f"{one.node} / GPU {one.gpu_index}"
                 print(f"{format_ms(one.fired_ms)}  {one.rule.name}  {where}  {lasted}")
         finally:
             database.close()
     except StoreError as error:
         raise Failed(str(error)) from None
-    print(f"{sum(counts.values())} firings of {len(tested)} rules in the last {args.last}.")
+    length = f"the last {args.last}"
+    if start_ms > end_ms - last:
+        length = f"{duration(end_ms - start_ms)}: there is no older history"
+    print(f"{sum(counts.values())} firings of {len(tested)} rules in {length}.")
     for name, count in counts.most_common():
         print(f"  {count:6d}  {name}")
     if left_out:

@@ -144,7 +144,13 @@ class Turn:
         """Put an edited rules file in force, or say what is wrong with it."""
         core = self._core
         assert core is not None
-        found = self._rules.look(core.now())
+        try:
+            found = self._rules.look(core.now())
+        except Exception as error:  # whatever a file holds, the hub goes on by the old rules
+            _log.exception("the rules file cannot be read, the old rules stay")
+            text = f"The rules file {self._rules.path} cannot be read: {type(error).__name__}."
+            core.event(NOBODY, NOBODY, "rules_refused", "warning", text)
+            return
         if isinstance(found, RuleSet):
             core.alerts.replace_rules(found)
             text = f"Rules in force: {len(found.rules)}, of {found.source}."

@@ -201,7 +201,7 @@ def _tag(letter: Letter, named: Sequence[Incident]) -> tuple[str, str]:
     """The word in the subject, and what colours follow from."""
     match letter.content.reason:
         case Reason.RESOLVED | Reason.FIRED_AND_RESOLVED | Reason.PARTLY_RESOLVED:
-            return "RESOLVED", "resolved"
+            return ("CLOSED", "nodata") if _closed(named) else ("RESOLVED", "resolved")
         case Reason.NO_DATA:
             return "NO DATA", "nodata"
         case Reason.FLAPPING:
@@ -213,11 +213,18 @@ def _tag(letter: Letter, named: Sequence[Incident]) -> tuple[str, str]:
             return severity.value.upper(), severity.value
 
 
+def _closed(incidents: Sequence[Incident]) -> bool:
+    """Somebody ended them, or their rules: nobody says that all is well."""
+    return all(one.closed_ms is not None for one in incidents)
+
+
 def _sentence(letter: Letter, lead: Incident, named: Sequence[Incident]) -> str:
     now_ms, reason = letter.now_ms, letter.content.reason
     words = phrases.comparison(lead)
     longest = duration(max(phrases.lasted_ms(one, now_ms) for one in named))
     match reason:
+        case Reason.RESOLVED | Reason.FIRED_AND_RESOLVED if _closed(named):
+            return f"{words}: closed by {lead.closed_by or 'the hub'} after {longest}"
         case Reason.RESOLVED | Reason.PARTLY_RESOLVED:
             partly = " (others last)" if reason is Reason.PARTLY_RESOLVED else ""
             return f"{words} is over after {longest}{partly}"
@@ -291,6 +298,8 @@ def _section(
     ordered = sorted(
         incidents, key=lambda one: (-one.severity.rank, -phrases.excess(one), one.since_ms)
     )
+    if name in ("resolved", "fired_and_resolved") and _closed(incidents):
+        title, tone = "Closed", "nodata"
     rows = tuple(_row(letter, one, together.get(one.node, 1)) for one in ordered[:MAX_ROWS])
     if letter.content.reason in (Reason.DIGEST, Reason.MUTED) and not tone:
         tone = "digest"

@@ -148,6 +148,8 @@ class Alerting:
 
     def _decommission(self, slot: int, why: str) -> None:
         self._moved = True
+        self._work.pop(slot, None)
+        self._counts[:, slot : slot + 1] = np.nan
         subject_id = self._slot_ids.pop(slot, None)
         standings = self.engine.remove(slot)
         if subject_id is None:

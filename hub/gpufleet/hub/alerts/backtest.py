@@ -7,21 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import func, select
 
 from gpufleet.alerting.engine.engine import Engine
+from gpufleet.alerting.engine.machine import MAX_GAP_MS
 from gpufleet.alerting.engine.power_watch import METRICS
 from gpufleet.alerting.engine.running import Subject, Transition
 from gpufleet.alerting.frozen import METRICS as FROZEN_METRICS
 from gpufleet.alerting.rules.rule import Rule, RuleSet
 from gpufleet.alerting.rules.schema import Schema
-from gpufleet.alerting.rules.tree import Bit, Fact, Value, Window, parts
-from gpufleet.alerting.state import OPEN, Kind, Scope
+from gpufleet.alerting.rules.tree import SAMPLED_FLAGS, Bit, Fact, Flag, Value, Window, Xid, parts
+from gpufleet.alerting.state import OPEN, Kind, Scope, State
 from gpufleet.hub.alert_names import JOB_COUNT, PROCESS_COUNT, alert_schema
 from gpufleet.hub.store.chunk import Chunk
 from gpufleet.hub.store.database import Database
 from gpufleet.hub.store.registry import SubjectRecord, load_nodes, load_subjects
 from gpufleet.hub.store.samples import read_samples
-from gpufleet.hub.store.tables import HOUR_MS
+from gpufleet.hub.store.tables import HOUR_MS, samples
 from gpufleet.proto.catalog import BY_ID, BY_NAME
 
 NODES_AT_ONCE = 16
@@ -35,7 +37,10 @@ _USED, _TOTAL, _RATIO = (
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One firing that would have been. ``end_ms`` None: it lasted at the end of the range."""
+    """One firing that would have been. ``end_ms`` None: it had not ended at the end of the range.
+
+    ``no_data``: nobody knows whether it had, since samples had stopped.
+    """
 
     rule: Rule
     node: str
@@ -44,6 +49,7 @@ class Episode:
     since_ms: int
     fired_ms: int
     end_ms: int | None
+    no_data: bool
     peak: float | None
     threshold: float | None
 
@@ -57,8 +63,13 @@ def tested_and_not(rules: RuleSet) -> tuple[list[Rule], list[Rule]]:
 
 
 def _in_history(rule: Rule, schema: Schema) -> bool:
-    for part in parts(rule.condition):
+    found = parts(rule.condition) + (parts(rule.clear) if rule.clear is not None else [])
+    for part in found:
         match part:
+            case Xid():
+                return False
+            case Flag(name) if name not in SAMPLED_FLAGS:
+                return False
             case Value(name) | Window(_, name, _) if schema.metrics[name].hub:
                 return False
             case Fact(name) if name in (PROCESS_COUNT, JOB_COUNT):
@@ -66,6 +77,13 @@ def _in_history(rule: Rule, schema: Schema) -> bool:
             case _:
                 pass
     return True
+
+
+def oldest_ms(database: Database) -> int | None:
+    """Since when there is history; ``None``: there is none."""
+    with database.reading() as connection:
+        found: int | None = connection.execute(select(func.min(samples.c.start))).scalar()
+    return found
 
 
 def backtest(database: Database, rules: RuleSet, start_ms: int, end_ms: int) -> Iterator[Episode]:
@@ -131,7 +149,8 @@ def _run(
         )
         assert last.alert.state in OPEN
         ended = Transition(transition.rule, transition.slot, Kind.FIRED, 0, last)
-        yield _episode(engine, subjects, ended, None)
+        silent = last.alert.state is State.NO_DATA or end_ms - last.alert.last_ms > MAX_GAP_MS
+        yield _episode(engine, subjects, ended, None, no_data=silent)
 
 
 def _hour(
@@ -190,7 +209,12 @@ def _metric_ids(engine: Engine) -> list[int]:
 
 
 def _episode(
-    engine: Engine, subjects: Sequence[SubjectRecord], transition: Transition, end_ms: int | None
+    engine: Engine,
+    subjects: Sequence[SubjectRecord],
+    transition: Transition,
+    end_ms: int | None,
+    *,
+    no_data: bool = False,
 ) -> Episode:
     standing, record = transition.standing, subjects[transition.slot]
     return Episode(
@@ -201,6 +225,7 @@ def _episode(
         standing.alert.since_ms,
         standing.alert.fired_ms,
         end_ms,
+        no_data,
         standing.peak,
         standing.threshold,
     )
