@@ -24,8 +24,8 @@ from gpufleet.hub.alert_names import alert_schema
 
 RULES = 20
 METRICS = (
-    *("temperature_celsius", "memory_temperature_celsius", "power_watts", "utilization_ratio"),
-    *("memory_used_ratio", "fan_speed_ratio", "clock_sm_hertz", "pcie_replay_total"),
+    *("temperature_celsius", "memory_temperature_celsius", "power_watts", "power_average_watts"),
+    *("memory_used_bytes", "clock_memory_hertz", "clock_sm_hertz", "pcie_replay_total"),
     *("remapped_rows_pending", "ecc_uncorrected_volatile_total"),
 )
 START_MS = 1_700_000_000_000
