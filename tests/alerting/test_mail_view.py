@@ -66,12 +66,20 @@ def test_a_resolved_mail_says_after_how_long() -> None:
 
 @pytest.mark.parametrize("part", ["resolved", "fired_and_resolved"])
 def test_a_mail_of_what_somebody_closed_does_not_say_that_it_resolved(part: str) -> None:
-    ended = incident("a", state=State.FIRING, closed_ms=T0 + 37 * MINUTE, closed_by="bob")
+    ended = incident("a", state=State.OK, closed_ms=T0 + 37 * MINUTE, closed_by="bob")
     reason = Reason.RESOLVED if part == "resolved" else Reason.FIRED_AND_RESOLVED
     view = view_of(letter(Content(reason, **{part: ("a",)}), ended))
     assert view.subject.startswith("[CLOSED] ")
-    assert view.subject.endswith("temperature 91 °C > 80 °C: closed by bob after 42 min")
+    assert view.subject.endswith("temperature 93 °C > 80 °C: closed by bob after 42 min")
     assert [section.title for section in view.sections] == ["Closed"]
+
+
+def test_a_number_that_is_no_metric_is_not_shown_alone() -> None:
+    idle = incident("a", metric="", unit="ratio", value=1.0, threshold=0.95, summary="GPU 0 idles")
+    view = view_of(letter(Content(Reason.FIRST, fired=("a",)), idle))
+    assert view.subject.endswith("– GPU 0 idles")
+    assert [label for label, _ in view.numbers] == ["Lasts"]
+    assert view.sections[0].rows[0].value == ""
 
 
 def test_more_than_twenty_rows_are_counted_and_the_worst_are_shown() -> None:

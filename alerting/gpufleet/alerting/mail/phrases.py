@@ -29,9 +29,14 @@ def metric_words(metric: str) -> str:
     return plain(metric.replace("_", " "))
 
 
+def compares(incident: Incident) -> bool:
+    """Whether it is about a metric and its threshold: else its value is nothing to show alone."""
+    return bool(incident.comparison and incident.metric) and incident.threshold is not None
+
+
 def comparison(incident: Incident) -> str:
     """``temperature 91 °C > 80 °C``; the summary where the alert compares no number."""
-    if not incident.comparison or incident.threshold is None or not incident.metric:
+    if not compares(incident):
         return plain(incident.summary or incident.alertname, 140).rstrip(".")
     sign = _SIGNS.get(incident.comparison, incident.comparison)
     limit = quantity(incident.threshold, incident.unit)

@@ -137,6 +137,30 @@ def samples(now_ms: int, zone: tzinfo = UTC, places: Places | None = None) -> di
         moves = {(item.alertname, item.subject_key): 7 for item in incidents}
         return Letter(content, found, now_ms, severity, model, zone, places, moves)
 
+    closed = replace(
+        one,
+        state=State.OK,
+        since_ms=ended.since_ms,
+        closed_ms=now_ms - 2 * MINUTE_MS,
+        closed_by="bob",
+        closed_comment="Its fans are replaced tonight.",
+    )
+    waste = replace(
+        full,
+        id="77aa04",
+        alertname="GpuJobIdle",
+        severity=Severity.INFO,
+        since_ms=now_ms - 31 * MINUTE_MS,
+        metric="",
+        threshold=0.95,
+        value=1.0,
+        peak=1.0,
+        summary="GPU 1 of gpu-04 is held by a job that has not used it for more than 30 min",
+        description="Held by alice.",
+        advice="Ask alice whether the job asks for more GPUs than it uses, or hangs.",
+        users=("alice",),
+        processes=("given to job 4711 of alice",),
+    )
     ids = tuple(item.id for item in many)
     return {
         "critical": Sample(letter(Content(Reason.FIRST, fired=(one.id,)), one)),
@@ -145,6 +169,8 @@ def samples(now_ms: int, zone: tzinfo = UTC, places: Places | None = None) -> di
         "fired_and_resolved": Sample(
             letter(Content(Reason.FIRED_AND_RESOLVED, fired_and_resolved=(ended.id,)), ended)
         ),
+        "closed": Sample(letter(Content(Reason.RESOLVED, resolved=(closed.id,)), closed)),
+        "waste": Sample(letter(Content(Reason.FIRST, fired=(waste.id,)), waste), charted=False),
         "no_data": Sample(
             letter(Content(Reason.NO_DATA, no_data=tuple(item.id for item in lost)), *lost)
         ),

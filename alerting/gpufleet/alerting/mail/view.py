@@ -245,12 +245,12 @@ def _sentence(letter: Letter, lead: Incident, named: Sequence[Incident]) -> str:
         case Reason.REPEAT:
             return f"{words} still, after {longest}"
         case _:
-            return f"{words} for {longest}" if lead.comparison else words
+            return f"{words} for {longest}" if phrases.compares(lead) else words
 
 
 def _numbers(letter: Letter, lead: Incident, *, many: bool) -> tuple[tuple[str, str], ...]:
     found = []
-    if lead.comparison and lead.threshold is not None:
+    if phrases.compares(lead):
         if lead.open:
             now = "Worst now" if many else "Now"
             silent = letter.content.reason is Reason.NO_DATA
@@ -345,7 +345,7 @@ def _row(letter: Letter, one: Incident, count: int = 1) -> Row:
     """``count``: this row stands for so many GPUs of its node."""
     zone, now_ms = letter.zone, letter.now_ms
     ended = one.resolved_ms or one.closed_ms
-    compares = bool(one.comparison) and one.threshold is not None
+    compares = phrases.compares(one)
     where = [plain(one.node, 60), f"{count} GPUs" if count > 1 else phrases.device(one)]
     users = plain(", ".join(one.users), 160)
     limit = quantity(one.threshold, one.unit) if compares else ""
