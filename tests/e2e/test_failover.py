@@ -127,7 +127,7 @@ def test_a_frozen_server_does_not_freeze_the_hub(pair: HubPair, frozen_later: Cl
     frozen_later.freeze()
     pair.agents["n3"].kill()  # that its node is down is an event, and an event is to be written
     wait_for(lambda: "cannot write to" in hub.sentence, 60, "a commit has failed")
-    assert hub.nodes_up == len(NODES) - 1
+    wait_for(lambda: hub.nodes_up == len(NODES) - 1, 30, "its node is seen to be down")
     before = _newest(hub)
     wait_for(lambda: _newest(hub) > before, 30, "live values go on")
     assert get(hub.http_port, "/metrics")[0] == 200
