@@ -62,6 +62,14 @@ def send(agent: RawAgent, first: int, temperatures: Sequence[int], epoch: int = 
         agent.ticks(first + at + len(some) - 1, rows)
 
 
+def fire(hub: SmallHub, agent: RawAgent) -> None:
+    """One GPU, five hot samples, committed."""
+    agent.begin("GPU-a")
+    send(agent, 1, [85] * 5)
+    received(hub, 5)
+    hub.flush()
+
+
 def test_five_minutes_of_heat_make_one_incident_and_a_good_sample_resolves_it(
     tmp_path: Path,
 ) -> None:
@@ -160,10 +168,7 @@ def test_a_hub_that_was_just_started_concludes_no_silence(tmp_path: Path) -> Non
         "alert: Hot, expr: temperature_celsius > 80", "alert: Down, expr: missing(), scope: node"
     )
     with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
-        agent.begin("GPU-a")
-        send(agent, 1, [85] * 5)
-        received(hub, 5)
-        hub.flush()
+        fire(hub, agent)
     with small_hub(tmp_path, now) as hub:
 
         def just_started() -> None:
@@ -181,10 +186,7 @@ def test_another_condition_begins_anew_and_a_removed_rule_closes_its_incident(
 ) -> None:
     now = rules("alert: Hot, expr: temperature_celsius > 80")
     with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
-        agent.begin("GPU-a")
-        send(agent, 1, [85] * 5)
-        received(hub, 5)
-        hub.flush()
+        fire(hub, agent)
         hub.call(lambda: hub.core.alerts.replace_rules(rules("alert: Other, expr: health > 2")))
         (incident,), notices = stored(hub)
         assert kinds(notices) == [Kind.FIRED, Kind.CLOSED]
@@ -195,10 +197,7 @@ def test_a_rule_that_is_not_for_a_gpu_any_more_closes_its_incident(tmp_path: Pat
     now = rules("alert: Hot, expr: temperature_celsius > 80")
     elsewhere = rules('alert: Hot, expr: temperature_celsius > 80, match: ["node != n"]')
     with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
-        agent.begin("GPU-a")
-        send(agent, 1, [85] * 5)
-        received(hub, 5)
-        hub.flush()
+        fire(hub, agent)
         hub.call(lambda: hub.core.alerts.replace_rules(elsewhere))
         send(agent, 6, [85] * 5)
         received(hub, 10)
@@ -215,10 +214,7 @@ def test_rules_that_were_edited_while_no_hub_ran_close_what_they_are_not_for(
     now = rules("alert: Hot, expr: temperature_celsius > 80")
     elsewhere = rules('alert: Hot, expr: temperature_celsius > 80, match: ["node != n"]')
     with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
-        agent.begin("GPU-a")
-        send(agent, 1, [85] * 5)
-        received(hub, 5)
-        hub.flush()
+        fire(hub, agent)
     with small_hub(tmp_path, elsewhere) as hub, raw_agent(hub.port, "n") as agent:
         agent.begin("GPU-a")
         wait_for(lambda: "n" in hub.core.fleet.nodes, what="the node")
@@ -248,10 +244,7 @@ def test_a_label_that_takes_a_node_out_of_a_rule_closes_its_incidents(tmp_path: 
 def test_a_gpu_that_leaves_its_node_closes_its_incidents(tmp_path: Path) -> None:
     now = rules("alert: Hot, expr: temperature_celsius > 80")
     with small_hub(tmp_path, now) as hub, raw_agent(hub.port, "n") as agent:
-        agent.begin("GPU-a")
-        send(agent, 1, [85] * 5)
-        received(hub, 5)
-        hub.flush()
+        fire(hub, agent)
         agent.inventory("GPU-b")
         wait_for(lambda: ("gpu", "GPU-b") in hub.core.fleet.slots, what="the inventory")
         (incident,), notices = stored(hub)

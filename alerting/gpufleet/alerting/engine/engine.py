@@ -202,7 +202,7 @@ class Engine:
         happened += machines.step(slots, look.times_ms, epochs, bad, good & here, known & here)
         watched = np.flatnonzero(bad | (kept & (machines.state[slots] != OK)))
         if len(watched):
-            running.note_values(look.part_of(watched), {h.slot for h in happened})
+            running.note_values(look.part_of(watched))
         return [self._transition(running, one) for one in happened]
 
     def _transition(self, running: Running, happened: Happened) -> Transition:

@@ -78,6 +78,7 @@ class Running:
         self.machines = Machines(_timing(rule), capacity)
         self.by_samples = rule.by_samples(schema)
         self.digest = digest(rule)
+        self._told = rule.told()
         self.subjects: Flags = np.zeros(capacity, np.bool_)
         """Slots that it is for."""
         self.count: Ints = np.ones(capacity, np.int64)
@@ -156,9 +157,9 @@ class Running:
         state = self.machines.state
         return np.flatnonzero((state != OK) & ~((state == PENDING) & self.silent))
 
-    def note_values(self, look: Round, moved: set[int]) -> None:
+    def note_values(self, look: Round) -> None:
         """Keep the newest value, the threshold and the worst value of open alerts."""
-        told = self.rule.told()
+        told = self._told
         if told is None:
             return
         slots = look.slots
