@@ -210,8 +210,12 @@ def test_a_filter_is_typed_mended_and_applied_by_the_hub(tui: Callable[..., PtyS
         shown.type("f")
         shown.wait(lambda text: "filter:" in text, "the line")
         shown.type("node=node-2 & tmp>1" + ENTER)
-        text = shown.wait(lambda text: "did you mean 'temp'" in text and "↑" in text, "told")
-        lines = text.splitlines()
+
+        def told(text: str) -> bool:  # the whole of it: a screen may be read half drawn
+            *_, arrow, line = text.splitlines()
+            return "did you mean 'temp'" in text and "↑" in arrow and "tmp" in line
+
+        lines = shown.wait(told, "told").splitlines()
         assert lines[-2].index("↑") == lines[-1].index("tmp")
         shown.type(ESC)
         shown.type("f")
